@@ -1,0 +1,2 @@
+//! The `tokenry` command.
+fn main() {}
