@@ -1,2 +1,25 @@
 //! What an authorization server for machines decides, without its input and output.
+//!
+//! Everything here is a function of its arguments: the request as received, the client as stored, the time and
+//! the random bytes as given. Nothing here reads a socket, a file, a database, a clock or a generator.
+//!
+//! A token request takes steps that cannot be left out or done twice, since each needs what the one before it
+//! leaves behind:
+//!
+//! 1. [`TokenRequest::parse`](request::TokenRequest::parse) reads the form and the headers.
+//! 2. [`client::authenticate`] turns the stored [`Client`] into an [`AuthenticatedClient`](client::AuthenticatedClient).
+//! 3. [`grant::decide`] says what to issue, as an [`Issue`](grant::Issue): data, neither signed nor stored.
+//!
+//! Each step may end in a [`Refusal`], which knows its own error code.
+//!
+//! What this crate does not do: transport, storage, signing on its own (a key is handed in), password hashing
+//! (it is slow, and its cost has to be bounded by the caller), browsers.
+
 pub mod jose;
+pub mod scope;
+pub mod secret;
+pub mod time;
+
+pub use scope::Scope;
+pub use secret::Secret;
+pub use time::Timestamp;
