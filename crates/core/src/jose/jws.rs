@@ -1,0 +1,215 @@
+//! Signed tokens in the compact serialization (RFC 7515 §3.1, §5.2), read strictly (RFC 8725).
+
+use serde_json::{Map, Value};
+
+use super::claims::{Claims, ClaimsError};
+use super::json::{self, JsonError};
+use super::{Algorithm, MAX_KID_LEN, VerifyingKey, base64url};
+
+/// The longest token read. Header fields of common servers end at 8 or 16 KiB.
+pub const MAX_TOKEN_LEN: usize = 16 * 1024;
+
+/// A token that has the right form. Its header is read, its signature not yet checked, its payload out of reach.
+#[derive(Debug)]
+pub struct Compact<'t> {
+    header: Header,
+    signing_input: &'t str,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'t> Compact<'t> {
+    /// Reads the three parts and the header.
+    ///
+    /// There is one way to write each part (base64url, no padding, no whitespace), so two texts are two tokens.
+    pub fn parse(token: &'t str) -> Result<Self, JwsError> {
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(JwsError::TooLong);
+        }
+        // RFC 7516 has five parts: an encrypted token ends here, before anything of it is decoded.
+        let mut parts = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(JwsError::NotThreeParts);
+        };
+        let signing_input = &token[..header.len() + 1 + payload.len()];
+        let decode = |part| base64url::decode(part).ok_or(JwsError::NotBase64Url);
+        Ok(Self {
+            header: Header::parse(&decode(header)?)?,
+            signing_input,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+
+    /// The header. Anybody may have written it.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// A string claim of a payload nobody has vouched for yet.
+    ///
+    /// Its one use is to choose whose key to verify with (the `iss` of a token, the `sub` of a client assertion);
+    /// what is done with it must be safe for any value. `None` also for a payload that is not strict JSON.
+    pub fn unverified_claim(&self, name: &str) -> Option<String> {
+        match json::object(&self.payload).ok()?.remove(name)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Checks the signature, and only then gives access to the payload.
+    ///
+    /// The key decides the algorithm; a header that names another is refused (RFC 8725 §3.1).
+    pub fn verify(&self, key: &VerifyingKey) -> Result<Verified<'_>, JwsError> {
+        if self.header.algorithm != key.algorithm() {
+            return Err(JwsError::AlgorithmMismatch);
+        }
+        key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
+            .map_err(|_| JwsError::BadSignature)?;
+        Ok(Verified { header: &self.header, payload: &self.payload })
+    }
+}
+
+/// A header and payload whose signature was checked. Only [`Compact::verify`] makes one:
+///
+/// ```compile_fail
+/// # fn f(header: &tokenry_core::jose::jws::Header) {
+/// let forged = tokenry_core::jose::jws::Verified { header, payload: b"{}" };
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Verified<'c> {
+    header: &'c Header,
+    payload: &'c [u8],
+}
+
+impl<'c> Verified<'c> {
+    /// The header as signed.
+    pub const fn header(&self) -> &'c Header {
+        self.header
+    }
+
+    /// The payload as signed.
+    pub const fn payload(&self) -> &'c [u8] {
+        self.payload
+    }
+
+    /// The payload read as claims.
+    pub fn claims(&self) -> Result<Claims, ClaimsError> {
+        Claims::parse(self.payload)
+    }
+}
+
+/// The members of a header that mean something here.
+///
+/// `jwk`, `jku`, `x5c`, `x5u` and whatever else a header says are dropped on reading: a token that brings its own
+/// key, or the address of one, proves nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Header {
+    algorithm: Algorithm,
+    typ: Option<String>,
+    kid: Option<String>,
+}
+
+impl Header {
+    fn parse(text: &[u8]) -> Result<Self, JwsError> {
+        let mut members = json::object(text)?;
+        // RFC 7515 §4.1.11: whoever does not understand all of `crit` must refuse. We understand no extension,
+        // and an empty list is not allowed. `b64` (RFC 7797) may only stand together with `crit`.
+        if members.contains_key("crit") || members.contains_key("b64") {
+            return Err(JwsError::CriticalExtension);
+        }
+        let algorithm = match members.remove("alg") {
+            None => return Err(JwsError::NoAlgorithm),
+            Some(Value::String(name)) => {
+                name.parse().map_err(|_| JwsError::UnsupportedAlgorithm)?
+            }
+            Some(_) => return Err(JwsError::HeaderMember("alg")),
+        };
+        let typ = string(&mut members, "typ")?;
+        let kid = string(&mut members, "kid")?;
+        if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_LEN) {
+            return Err(JwsError::KidTooLong);
+        }
+        Ok(Self { algorithm, typ, kid })
+    }
+
+    /// `alg`.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// `typ`, if there is one. Compare it with [`typ_is`](super::claims::typ_is).
+    pub fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    /// `kid`, if there is one; at most [`MAX_KID_LEN`] bytes.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+}
+
+/// Why a text is not a token whose signature is good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JwsError {
+    /// The header names another algorithm than the key has.
+    #[error("the header names another algorithm than the key has")]
+    AlgorithmMismatch,
+    /// The signature is not one of the key.
+    #[error("the signature is not valid")]
+    BadSignature,
+    /// The header has `crit` or `b64`.
+    #[error("the header asks for an extension")]
+    CriticalExtension,
+    /// A member of the header stands twice.
+    #[error("a member of the header stands twice")]
+    DuplicateMember,
+    /// A member of the header is of the wrong type (named).
+    #[error("the header member {0} is malformed")]
+    HeaderMember(&'static str),
+    /// The header is not a JSON object in UTF-8.
+    #[error("the header is not a JSON object")]
+    HeaderNotJson,
+    /// `kid` is longer than [`MAX_KID_LEN`].
+    #[error("the kid is too long")]
+    KidTooLong,
+    /// The header has no `alg`.
+    #[error("the header names no algorithm")]
+    NoAlgorithm,
+    /// A part is not base64url in its one form.
+    #[error("a part is not base64url")]
+    NotBase64Url,
+    /// Not three parts with dots between them.
+    #[error("not three parts")]
+    NotThreeParts,
+    /// Longer than [`MAX_TOKEN_LEN`].
+    #[error("the token is too long")]
+    TooLong,
+    /// `alg` is `none`, symmetric, or unknown.
+    #[error("unsupported algorithm")]
+    UnsupportedAlgorithm,
+}
+
+impl From<JsonError> for JwsError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::DuplicateMember => Self::DuplicateMember,
+            JsonError::NotUtf8 | JsonError::Syntax | JsonError::NotAnObject => Self::HeaderNotJson,
+        }
+    }
+}
+
+fn string(
+    members: &mut Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<String>, JwsError> {
+    match members.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(JwsError::HeaderMember(name)),
+    }
+}
