@@ -8,18 +8,36 @@
 //!
 //! 1. [`TokenRequest::parse`](request::TokenRequest::parse) reads the form and the headers.
 //! 2. [`client::authenticate`] turns the stored [`Client`] into an [`AuthenticatedClient`](client::AuthenticatedClient).
-//! 3. [`grant::decide`] says what to issue, as an [`Issue`](grant::Issue): data, neither signed nor stored.
+//! 3. [`grant`] says what to issue, as an [`Issue`](grant::Issue): data, neither signed nor stored.
 //!
 //! Each step may end in a [`Refusal`], which knows its own error code.
 //!
-//! What this crate does not do: transport, storage, signing on its own (a key is handed in), password hashing
-//! (it is slow, and its cost has to be bounded by the caller), browsers.
+//! What this crate does not do: transport, storage, password hashing (it is slow, and its cost has to be bounded by
+//! the caller), browsers.
 
+pub mod client;
+pub mod family;
+mod form;
+pub mod grant;
 pub mod jose;
+pub mod key;
+pub mod master;
+pub mod realm;
+pub mod refresh;
+pub mod refusal;
+pub mod request;
 pub mod scope;
 pub mod secret;
 pub mod time;
+pub mod user;
 
+pub use client::Client;
+pub use grant::Issue;
+pub use master::MasterKey;
+pub use realm::Realm;
+pub use refusal::Refusal;
+pub use request::TokenRequest;
 pub use scope::Scope;
 pub use secret::Secret;
 pub use time::Timestamp;
+pub use user::User;

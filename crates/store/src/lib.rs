@@ -1,1 +1,154 @@
-//! Placeholder until its first slice lands.
+//! What must outlive the process: realms, clients, users, keys, and the little that is remembered of tokens.
+//!
+//! [`Store`] is one trait, chosen once at start by URL ([`open`]). Every implementation passes the same conformance
+//! suite. Issuing a token, and refreshing one that is not rotated, never comes here.
+
+use async_trait::async_trait;
+use tokenry_core::client::Credential;
+use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::key::KeyRecord;
+use tokenry_core::realm::Realm;
+use tokenry_core::user::User;
+use tokenry_core::{Client, Timestamp};
+
+/// Storage of the authorization server.
+///
+/// Lookups give `None` for what is not there. An error means that the store itself failed; what was answered `Ok` is
+/// durable.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Everything that the server holds in memory, as of one moment.
+    async fn load(&self) -> Result<Snapshot, StoreError>;
+
+    /// The number of the last change; grows by every [`change`](Self::change), and by every revocation, of any process.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Makes all of these changes or none of them.
+    ///
+    /// With `expected`, only if nothing else has changed since that revision; otherwise [`StoreError::Conflict`].
+    async fn change(
+        &self,
+        changes: Vec<Change>,
+        expected: Option<Revision>,
+    ) -> Result<Revision, StoreError>;
+
+    /// Uses up a refresh token, as [`Rotation::apply`] says, atomically and durably.
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError>;
+
+    /// Revokes a family of refresh tokens. `expires_at`: when none of its tokens can be valid any more.
+    ///
+    /// Gives whether it was alive before.
+    async fn revoke_family(
+        &self,
+        realm: &str,
+        family: FamilyId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// What is remembered of a family.
+    async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError>;
+
+    /// Deletes what can no longer matter at `now`; gives how many rows.
+    async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError>;
+}
+
+/// The number of a change.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Revision(pub u64);
+
+/// Everything that the server holds in memory, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The last change it contains.
+    pub revision: Revision,
+    /// The check value of the master key ([`MasterKey::check`](tokenry_core::MasterKey::check)), once there is one.
+    pub master_key_check: Option<[u8; 32]>,
+    /// All realms, by name.
+    pub realms: Vec<Realm>,
+    /// All clients with their credentials, by realm and identifier.
+    pub clients: Vec<Client>,
+    /// All users, by realm and name.
+    pub users: Vec<User>,
+    /// All signing keys.
+    pub keys: Vec<KeyRecord>,
+    /// The revoked families that are not expired yet: realm, family, when it may be forgotten.
+    pub revoked: Vec<(String, FamilyId, Timestamp)>,
+}
+
+/// A change of what is stored. Putting replaces what has the same key; removing what is not there changes nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Sets the master key's check value.
+    PutMasterKeyCheck([u8; 32]),
+    /// Adds or replaces a realm.
+    PutRealm(Realm),
+    /// Removes a realm with all that is in it.
+    RemoveRealm {
+        /// Its name.
+        realm: String,
+    },
+    /// Adds or replaces a client's registration; its credentials stay as they are.
+    PutClient(Client),
+    /// Removes a client with its credentials.
+    RemoveClient {
+        /// Its realm.
+        realm: String,
+        /// Its identifier.
+        client: String,
+    },
+    /// Adds or replaces a credential of a client that exists.
+    PutCredential {
+        /// The client's realm.
+        realm: String,
+        /// The client's identifier.
+        client: String,
+        /// The credential.
+        credential: Credential,
+    },
+    /// Removes a credential.
+    RemoveCredential {
+        /// The client's realm.
+        realm: String,
+        /// The client's identifier.
+        client: String,
+        /// The credential's identifier.
+        credential: String,
+    },
+    /// Adds or replaces a user.
+    PutUser(User),
+    /// Removes a user.
+    RemoveUser {
+        /// Its realm.
+        realm: String,
+        /// Its name.
+        user: String,
+    },
+    /// Adds or replaces a signing key, by realm and `kid`.
+    PutKey(KeyRecord),
+    /// Removes a signing key.
+    RemoveKey {
+        /// Its realm.
+        realm: String,
+        /// Its `kid`.
+        kid: String,
+    },
+}
+
+/// The store failed, or would not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Something else changed since the expected revision.
+    #[error("the store was changed by somebody else in the meantime")]
+    Conflict,
+    /// A change names a realm or a client that does not exist.
+    #[error("{0} does not exist")]
+    Missing(String),
+    /// It cannot be reached, is locked, full, or broken. Trying again later may help.
+    #[error("the store is not available: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored cannot be read as what it should be.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,190 @@
+//! The decision: which tokens, if any, a client gets.
+//!
+//! One file per grant. Each takes an [`AuthenticatedClient`] and gives an [`Issue`]: data, neither signed nor stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::AuthenticatedClient;
+use crate::family::{FamilyId, Rotation};
+use crate::jose::Algorithm;
+use crate::realm::RefreshPolicy;
+use crate::refresh::{RefreshToken, Subject, expiry};
+use crate::request::GrantType;
+use crate::{Client, Realm, Refusal, Scope, Timestamp};
+
+mod client_credentials;
+mod password;
+mod refresh_token;
+
+pub use client_credentials::client_credentials;
+pub use password::{AuthenticatedUser, password};
+pub use refresh_token::{Standing, refresh_token};
+
+/// The circumstances of a decision: the realm, the time, and randomness that nobody can guess.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The realm of the request.
+    pub realm: &'a Realm,
+    /// The time of the request.
+    pub now: Timestamp,
+    /// Random bytes: for the `jti` and for the family of a refresh token.
+    pub random: [u8; 26],
+}
+
+impl Circumstances<'_> {
+    fn jti(&self) -> [u8; 16] {
+        let [jti @ .., _, _, _, _, _, _, _, _, _, _] = self.random;
+        jti
+    }
+
+    fn family(&self) -> FamilyId {
+        let mut random = [0; 10];
+        random.copy_from_slice(&self.random[16..]);
+        FamilyId::new(self.now, random)
+    }
+}
+
+/// The tokens to be issued.
+#[derive(Clone, Debug)]
+pub struct Issue {
+    /// The grant that gave it.
+    pub grant: GrantType,
+    /// The client they are issued to.
+    pub client: Arc<Client>,
+    /// Whom they are about.
+    pub subject: Subject,
+    /// The scope granted.
+    pub scope: Scope,
+    /// `aud` of the access token.
+    pub audience: Vec<String>,
+    /// What the access token is signed with.
+    pub algorithm: Algorithm,
+    /// `jti` of the access token: 128 random bits.
+    pub jti: [u8; 16],
+    /// `iat`: whole seconds.
+    pub issued_at: Timestamp,
+    /// `exp` of the access token: whole seconds.
+    pub expires_at: Timestamp,
+    /// What becomes of the refresh token.
+    pub refresh: Refresh,
+    /// Whether there is an ID token too.
+    pub id_token: bool,
+}
+
+impl Issue {
+    /// `expires_in`: how long the access token lives.
+    pub fn lifetime(&self) -> Duration {
+        self.expires_at.since(self.issued_at)
+    }
+}
+
+/// What becomes of the refresh token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refresh {
+    /// The answer has none.
+    None,
+    /// The answer has this one; nothing needs to be remembered for it.
+    Give(RefreshToken),
+    /// The presented one is to be used up; the answer has its successor, once the store has agreed.
+    Rotate {
+        /// The token that was presented.
+        presented: RefreshToken,
+        /// What the store is asked.
+        rotation: Rotation,
+        /// What the successor lives by.
+        policy: RefreshPolicy,
+    },
+}
+
+/// What every grant has in common, decided once.
+fn issue(
+    client: &AuthenticatedClient,
+    grant: GrantType,
+    subject: Subject,
+    scope: Scope,
+    circumstances: &Circumstances<'_>,
+) -> Issue {
+    let Circumstances { realm, now, .. } = *circumstances;
+    let client = client.registration();
+    let issued_at = now.trunc_to_secs();
+    Issue {
+        grant,
+        subject,
+        scope,
+        audience: audience(realm, client),
+        algorithm: client.signing.unwrap_or(realm.tokens.signing),
+        jti: circumstances.jti(),
+        issued_at,
+        expires_at: issued_at + client.access.unwrap_or(realm.tokens.access),
+        refresh: Refresh::None,
+        id_token: false,
+        client: Arc::clone(client),
+    }
+}
+
+/// The `aud` of a client's access tokens: its own, that of its realm, or the issuer (RFC 9068 §3 wants one).
+fn audience(realm: &Realm, client: &Client) -> Vec<String> {
+    match (client.audience.is_empty(), realm.audience.is_empty()) {
+        (false, _) => client.audience.clone(),
+        (true, false) => realm.audience.clone(),
+        (true, true) => vec![realm.issuer.as_str().to_owned()],
+    }
+}
+
+/// The refresh policy that holds for a client, if it may use refresh tokens at all.
+pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a RefreshPolicy> {
+    client
+        .grants
+        .contains(&GrantType::RefreshToken)
+        .then(|| client.refresh.as_ref().or(realm.tokens.refresh.as_ref()))
+        .flatten()
+}
+
+/// The first refresh token of a new family.
+fn first_refresh_token(issue: &Issue, policy: &RefreshPolicy, circumstances: &Circumstances<'_>) -> RefreshToken {
+    let now = circumstances.now;
+    RefreshToken {
+        family: circumstances.family(),
+        generation: 0,
+        client: issue.client.id.clone(),
+        subject: issue.subject.clone(),
+        scope: issue.scope.clone(),
+        audience: issue.audience.clone(),
+        started_at: now,
+        issued_at: now,
+        expires_at: expiry(now, now, policy),
+    }
+}
+
+/// The grant is one that the client is registered for.
+fn allowed(client: &AuthenticatedClient, grant: GrantType) -> Result<(), Refusal> {
+    let registered = client.registration().grants.contains(&grant);
+    registered.then_some(()).ok_or(Refusal::GrantNotAllowed)
+}
+
+/// The scope that is granted: what was asked for, if the client may have all of it; its default otherwise.
+///
+/// `openid` is no access right but a question for an ID token; it is dropped where the client has no such scope.
+fn granted_scope(client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal> {
+    let Some(mut asked) = asked else {
+        return Ok(client.default_scope.clone().unwrap_or_else(|| client.scope.clone()));
+    };
+    if !client.scope.contains(OPENID) {
+        let without = asked.without(OPENID);
+        if without.is_empty() && !asked.is_empty() {
+            return granted_scope(client, None);
+        }
+        asked = without;
+    }
+    match asked.first_outside(&client.scope) {
+        Some(token) => Err(Refusal::ScopeNotAllowed(crate::request::excerpt(token))),
+        None => Ok(asked),
+    }
+}
+
+/// The scope token that asks for an ID token (OpenID Connect Core §3.1.2.1).
+const OPENID: &str = "openid";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The resource owner password credentials grant (RFC 6749 §4.3).
+//!
+//! RFC 9700 §2.4 forbids it. It is here because vendors live on it, and off unless a realm turns it on.
+
+use super::{Circumstances, Issue, OPENID, Refresh, allowed, first_refresh_token, granted_scope, issue, refresh_policy};
+use crate::client::AuthenticatedClient;
+use crate::refresh::Subject;
+use crate::request::GrantType;
+use crate::{Realm, Refusal, Scope, User};
+
+/// A user whose password was checked.
+///
+/// Comparing a password takes milliseconds and is bounded by the caller, so the comparison itself is an argument;
+/// that it was made cannot be forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthenticatedUser<'a> {
+    user: &'a User,
+}
+
+impl<'a> AuthenticatedUser<'a> {
+    /// The user, if the password was right. One refusal for an unknown user and a wrong password.
+    pub fn checked(user: Option<&'a User>, password_is_right: bool) -> Result<Self, Refusal> {
+        match user.filter(|_| password_is_right) {
+            None => Err(Refusal::WrongPassword),
+            Some(user) if !user.enabled => Err(Refusal::UserDisabled),
+            Some(user) => Ok(Self { user }),
+        }
+    }
+
+    /// Whether this client may ask for a password at all. To be asked before one is compared.
+    pub fn may_be_asked(realm: &Realm, client: &AuthenticatedClient) -> Result<(), Refusal> {
+        if !realm.password_grant {
+            return Err(Refusal::UnsupportedGrant(GrantType::Password.to_string()));
+        }
+        allowed(client, GrantType::Password)
+    }
+}
+
+/// Decides a password request.
+pub fn password(
+    client: &AuthenticatedClient,
+    user: AuthenticatedUser<'_>,
+    scope: Option<Scope>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Issue, Refusal> {
+    AuthenticatedUser::may_be_asked(circumstances.realm, client)?;
+    let registration = client.registration();
+    let id_token = circumstances.realm.tokens.id_token
+        || scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
+    let subject = Subject::User { name: user.user.name.clone(), id: user.user.subject.clone() };
+    let scope = granted_scope(registration, scope)?;
+    let mut issue = issue(client, GrantType::Password, subject, scope, circumstances);
+    issue.id_token = id_token;
+    if let Some(policy) = refresh_policy(circumstances.realm, registration) {
+        issue.refresh = Refresh::Give(first_refresh_token(&issue, policy, circumstances));
+    }
+    Ok(issue)
+}

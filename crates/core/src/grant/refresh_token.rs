@@ -1,0 +1,106 @@
+//! Refreshing an access token (RFC 6749 §6).
+
+use super::{Circumstances, Issue, OPENID, Refresh, allowed, issue, refresh_policy};
+use crate::client::AuthenticatedClient;
+use crate::family::Rotation;
+use crate::realm::Rotate;
+use crate::refresh::{RefreshToken, Subject, expiry};
+use crate::request::{GrantType, excerpt};
+use crate::{Refusal, Scope, User};
+
+/// What is known of a refresh token beyond what it says itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing<'a> {
+    /// Whether its family was revoked.
+    pub revoked: bool,
+    /// The user it is about, where it is about one and the user still exists.
+    pub user: Option<&'a User>,
+}
+
+/// Decides a refresh request.
+///
+/// `token` is what the presented text opened to. Where the policy is [`Rotate::Rotate`] the decision is not final: the
+/// store has to agree to [`Refresh::Rotate`].
+pub fn refresh_token(
+    client: &AuthenticatedClient,
+    token: RefreshToken,
+    standing: Standing<'_>,
+    scope: Option<Scope>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Issue, Refusal> {
+    allowed(client, GrantType::RefreshToken)?;
+    let Circumstances { realm, now, .. } = *circumstances;
+    let registration = client.registration();
+    good(client, &token, standing, circumstances)?;
+    let policy = refresh_policy(realm, registration).ok_or(Refusal::GrantNotAllowed)?;
+
+    // RFC 6749 §6: "MUST NOT include any scope not originally granted", and what the client lost since is lost.
+    let granted: Scope = token.scope.tokens().filter(|t| registration.scope.contains(t)).collect();
+    let asked_openid = scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
+    let scope = match scope.map(|s| if granted.contains(OPENID) { s } else { s.without(OPENID) }) {
+        None => granted,
+        Some(asked) if asked.is_empty() => granted,
+        Some(asked) => match asked.first_outside(&granted) {
+            Some(outside) => return Err(Refusal::ScopeNotAllowed(excerpt(outside))),
+            None => asked,
+        },
+    };
+
+    let subject = token.subject.clone();
+    let about_user = matches!(subject, Subject::User { .. });
+    let mut issue = issue(client, GrantType::RefreshToken, subject, scope, circumstances);
+    issue.audience.clone_from(&token.audience);
+    issue.id_token = about_user && (realm.tokens.id_token || asked_openid);
+    issue.refresh = match policy.policy {
+        Rotate::Keep => Refresh::None,
+        Rotate::Reissue => Refresh::Give(token.successor(token.generation, now, policy)),
+        Rotate::Rotate => Refresh::Rotate {
+            rotation: Rotation {
+                realm: realm.name.clone(),
+                family: token.family,
+                presented: token.generation,
+                now,
+                grace: policy.grace,
+                expires_at: expiry(now, token.started_at, policy),
+            },
+            policy: policy.clone(),
+            presented: token,
+        },
+    };
+    Ok(issue)
+}
+
+/// The token is this client's, and nothing has ended it.
+fn good(
+    client: &AuthenticatedClient,
+    token: &RefreshToken,
+    standing: Standing<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<(), Refusal> {
+    let Circumstances { realm, now, .. } = *circumstances;
+    let registration = client.registration();
+    // "the authorization server MUST verify the binding between the refresh token and client identity" (§10.4)
+    if token.client != registration.id {
+        return Err(Refusal::RefreshTokenOfAnotherClient);
+    }
+    if standing.revoked {
+        return Err(Refusal::FamilyRevoked);
+    }
+    if token.expires_at <= now {
+        return Err(Refusal::RefreshTokenExpired);
+    }
+    let mut not_before = realm.not_before.max(registration.not_before);
+    if let Subject::User { id, .. } = &token.subject {
+        // A user who was removed and added again under the same name is another one.
+        let user = standing.user.filter(|user| user.subject == *id).ok_or(Refusal::UserDisabled)?;
+        if !user.enabled {
+            return Err(Refusal::UserDisabled);
+        }
+        not_before = not_before.max(user.not_before);
+    }
+    if token.issued_at < not_before {
+        return Err(Refusal::RefreshTokenStale);
+    }
+    Ok(())
+}
+

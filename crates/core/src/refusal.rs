@@ -1,0 +1,173 @@
+//! Why a request is refused, and what the client is told.
+
+use std::fmt;
+
+use crate::scope::MalformedScope;
+
+/// Why a token request is refused.
+///
+/// The variant and its [`Display`](fmt::Display) are for the operator's log. The client sees only what a dialect
+/// makes of it, in the default dialect the [`ErrorCode`], which says no more than RFC 6749 lets it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Refusal {
+    // The request is malformed.
+    /// The body is not a form.
+    ContentType,
+    /// The form or a header is malformed.
+    MalformedRequest(&'static str),
+    /// The `scope` parameter has a character the RFC does not allow.
+    MalformedScope,
+    /// A parameter that the grant needs is not there.
+    MissingParameter(&'static str),
+    /// A parameter was sent twice.
+    RepeatedParameter(&'static str),
+    /// This server has no such grant.
+    UnsupportedGrant(String),
+
+    // The client is not who it says.
+    /// The client may have no tokens for now.
+    ClientDisabled,
+    /// The Basic header cannot be read.
+    MalformedBasic,
+    /// The request carries no client credentials.
+    NoCredentials,
+    /// The secret was the client's once, or will be.
+    SecretExpired,
+    /// No client has this identifier.
+    UnknownClient,
+    /// A client assertion, which this server does not take.
+    UnsupportedAssertion,
+    /// An `Authorization` scheme other than Basic.
+    UnsupportedScheme,
+    /// The secret is not the client's.
+    WrongSecret,
+
+    // The client may not have what it asks for.
+    /// The client may not use this grant.
+    GrantNotAllowed,
+    /// The client may not have this scope.
+    ScopeNotAllowed(String),
+
+    // The grant is not good.
+    /// No such user, or another password; nobody can tell which.
+    WrongPassword,
+    /// The user may have no tokens for now.
+    UserDisabled,
+    /// What was presented is no refresh token of this realm.
+    NotARefreshToken,
+    /// The refresh token has expired.
+    RefreshTokenExpired,
+    /// The refresh token was issued before what the realm, the client or the user still honours.
+    RefreshTokenStale,
+    /// The refresh token was issued to another client.
+    RefreshTokenOfAnotherClient,
+    /// The family of the refresh token was revoked.
+    FamilyRevoked,
+    /// The refresh token was used before; its family has been revoked now.
+    RefreshTokenReused,
+}
+
+impl Refusal {
+    /// The error code of RFC 6749 §5.2.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::ContentType
+            | Self::MalformedRequest(_)
+            | Self::MissingParameter(_)
+            | Self::RepeatedParameter(_) => ErrorCode::InvalidRequest,
+            Self::MalformedScope | Self::ScopeNotAllowed(_) => ErrorCode::InvalidScope,
+            Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
+            // One code for all of them, so that nobody can ask which clients exist.
+            Self::ClientDisabled
+            | Self::MalformedBasic
+            | Self::NoCredentials
+            | Self::SecretExpired
+            | Self::UnknownClient
+            | Self::UnsupportedAssertion
+            | Self::UnsupportedScheme
+            | Self::WrongSecret => ErrorCode::InvalidClient,
+            Self::GrantNotAllowed => ErrorCode::UnauthorizedClient,
+            Self::WrongPassword
+            | Self::UserDisabled
+            | Self::NotARefreshToken
+            | Self::RefreshTokenExpired
+            | Self::RefreshTokenStale
+            | Self::RefreshTokenOfAnotherClient
+            | Self::FamilyRevoked
+            | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ContentType => write!(f, "the body is not a form"),
+            Self::MalformedRequest(what) => write!(f, "malformed request: {what}"),
+            Self::MalformedScope => write!(f, "malformed scope"),
+            Self::MissingParameter(name) => write!(f, "no {name} parameter"),
+            Self::RepeatedParameter(name) => write!(f, "the {name} parameter was repeated"),
+            Self::UnsupportedGrant(name) => write!(f, "unsupported grant {name:?}"),
+            Self::ClientDisabled => write!(f, "the client is disabled"),
+            Self::MalformedBasic => write!(f, "malformed Basic header"),
+            Self::NoCredentials => write!(f, "no client credentials"),
+            Self::SecretExpired => write!(f, "the client secret is not good at this time"),
+            Self::UnknownClient => write!(f, "unknown client"),
+            Self::UnsupportedAssertion => write!(f, "client assertions are not supported"),
+            Self::UnsupportedScheme => write!(f, "unsupported authentication scheme"),
+            Self::WrongSecret => write!(f, "wrong client secret"),
+            Self::GrantNotAllowed => write!(f, "the client may not use this grant"),
+            Self::ScopeNotAllowed(token) => write!(f, "the client may not have scope {token:?}"),
+            Self::WrongPassword => write!(f, "unknown user or wrong password"),
+            Self::UserDisabled => write!(f, "the user is disabled"),
+            Self::NotARefreshToken => write!(f, "not a refresh token of this realm"),
+            Self::RefreshTokenExpired => write!(f, "the refresh token has expired"),
+            Self::RefreshTokenStale => write!(f, "the refresh token was issued before not_before"),
+            Self::RefreshTokenOfAnotherClient => write!(f, "the refresh token of another client"),
+            Self::FamilyRevoked => write!(f, "the refresh token's family was revoked"),
+            Self::RefreshTokenReused => {
+                write!(f, "the refresh token was used before; its family has been revoked")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<MalformedScope> for Refusal {
+    fn from(_: MalformedScope) -> Self {
+        Self::MalformedScope
+    }
+}
+
+/// The error codes of RFC 6749 §5.2.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ErrorCode {
+    /// `invalid_client`
+    InvalidClient,
+    /// `invalid_grant`
+    InvalidGrant,
+    /// `invalid_request`
+    InvalidRequest,
+    /// `invalid_scope`
+    InvalidScope,
+    /// `unauthorized_client`
+    UnauthorizedClient,
+    /// `unsupported_grant_type`
+    UnsupportedGrantType,
+}
+
+impl ErrorCode {
+    /// The code as it is written in the response.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+        }
+    }
+}
