@@ -120,7 +120,7 @@ mod tests {
     fn row_242_only_utf8_without_a_byte_order_mark_is_read() {
         assert_eq!(object(b"\xef\xbb\xbf{}"), Err(JsonError::Syntax));
         assert_eq!(object(b"{\"a\":\"\xff\"}"), Err(JsonError::NotUtf8));
-        assert_eq!(object(b"{\0\"\0a\0\"\0:\01\0}\0"), Err(JsonError::Syntax));
+        assert_eq!(object(b"{\0\"\0a\0\"\0:\x001\0}\0"), Err(JsonError::Syntax));
     }
 
     #[test]

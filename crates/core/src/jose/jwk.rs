@@ -1,4 +1,4 @@
-//! Public keys in JSON (RFC 7517), their thumbprints (RFC 7638), and the keys that verify.
+//! Public keys in JSON (RFC 7517) and their thumbprints (RFC 7638).
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::json::{self, JsonError};
-use super::key::{BadSignature, PublicNumbers, RsaFlaw};
-use super::{Algorithm, MAX_KID_LEN, base64url};
+use super::key::{PublicNumbers, RsaFlaw};
+use super::{Algorithm, MAX_KID_LEN, VerifyingKey, base64url};
 
 /// A public key that may verify signatures of one algorithm.
 ///
@@ -272,57 +272,15 @@ impl From<RsaFlaw> for JwkError {
     }
 }
 
-/// A public key ready to verify: parsed once, used for any number of signatures, cheap to clone.
-#[derive(Clone)]
-pub struct VerifyingKey {
-    kid: Option<String>,
-    algorithm: Algorithm,
-    parsed: ParsedPublicKey,
-}
-
-impl VerifyingKey {
-    /// The identifier, if the key has one.
-    pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    /// The one algorithm it verifies.
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// Checks a signature made with `algorithm`, which must be the key's own.
-    pub fn verify(
-        &self,
-        algorithm: Algorithm,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), BadSignature> {
-        if algorithm != self.algorithm {
-            return Err(BadSignature);
-        }
-        self.parsed.verify_sig(message, signature).map_err(|_| BadSignature)
-    }
-}
-
 impl From<&Jwk> for VerifyingKey {
     fn from(key: &Jwk) -> Self {
-        Self { kid: key.kid.clone(), algorithm: key.algorithm, parsed: key.parsed.clone() }
+        Self::new(key.kid.clone(), key.algorithm, key.parsed.clone())
     }
 }
 
 impl From<Jwk> for VerifyingKey {
     fn from(key: Jwk) -> Self {
-        Self { kid: key.kid, algorithm: key.algorithm, parsed: key.parsed }
-    }
-}
-
-impl fmt::Debug for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyingKey")
-            .field("kid", &self.kid)
-            .field("algorithm", &self.algorithm)
-            .finish_non_exhaustive()
+        Self::new(key.kid, key.algorithm, key.parsed)
     }
 }
 

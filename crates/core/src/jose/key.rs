@@ -1,4 +1,6 @@
-//! The numbers of a public key, checked, and what AWS-LC makes of them (RFC 7518 §6.2, §6.3, RFC 8037 §2).
+//! The keys that verify, and the numbers they are made of (RFC 7518 §6.2, §6.3, RFC 8037 §2).
+
+use std::fmt;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -7,12 +9,69 @@ use aws_lc_rs::signature::{
 
 use super::{Algorithm, roca};
 
+/// A public key ready to verify: parsed once, used for any number of signatures, cheap to clone.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    parsed: ParsedPublicKey,
+}
+
+impl VerifyingKey {
+    pub(super) const fn new(
+        kid: Option<String>,
+        algorithm: Algorithm,
+        parsed: ParsedPublicKey,
+    ) -> Self {
+        Self { kid, algorithm, parsed }
+    }
+
+    /// The identifier, if the key has one.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The one algorithm it verifies.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Checks a signature made with `algorithm`, which must be the key's own.
+    pub fn verify(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        if algorithm != self.algorithm {
+            return Err(BadSignature);
+        }
+        self.parsed.verify_sig(message, signature).map_err(|_| BadSignature)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The signature is not one of this key under this algorithm over this message.
+///
+/// Deliberately without a cause: what is wrong with a forged signature helps only its forger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the signature is not valid")]
+pub struct BadSignature;
+
 /// RFC 7518 §3.3: "A key of size 2048 bits or larger MUST be used".
 pub(super) const MIN_RSA_BITS: usize = 2048;
 /// Above this a verification takes so long that the key itself is an attack; AWS-LC stops here too.
 pub(super) const MAX_RSA_BITS: usize = 8192;
 /// Exponents in use are 65537 and 3. Long ones make a verification as slow as a signature.
-const MAX_RSA_EXPONENT_LEN: usize = 4;
+const MAX_RSA_EXPONENT_BITS: usize = 32;
 
 /// The public numbers, in the lengths their kind requires.
 #[derive(Clone, Eq, PartialEq)]
@@ -32,7 +91,7 @@ impl PublicNumbers {
         }
         let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
         // e = 1 is the identity: every message is its own signature.
-        if !odd(&e) || e == [1] || e.len() > MAX_RSA_EXPONENT_LEN {
+        if !odd(&e) || !(2..=MAX_RSA_EXPONENT_BITS).contains(&bit_len(&e)) {
             return Err(RsaFlaw::Exponent);
         }
         if !odd(&n) || roca::has_fingerprint(&n) {
@@ -80,13 +139,6 @@ pub(super) enum RsaFlaw {
     Exponent,
     Modulus,
 }
-
-/// The signature is not one of this key under this algorithm over this message.
-///
-/// Deliberately without a cause: what is wrong with a forged signature helps only its forger.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the signature is not valid")]
-pub struct BadSignature;
 
 /// SEC 1 §2.3.3, the form in which a point is handed over.
 fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {

@@ -44,9 +44,9 @@ mod signing;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::Claims;
 pub use header::{HeaderError, PreparedHeader};
-pub use jwk::{Jwk, JwkError, VerifyingKey};
+pub use jwk::{Jwk, JwkError};
 pub use jwk_set::{JwkSet, JwkSetError};
-pub use key::BadSignature;
+pub use key::{BadSignature, VerifyingKey};
 pub use signing::{KeyError, Pkcs8, SignError, SigningKey, generate};
 
 /// The longest `kid` read or written. Thumbprints have 43 characters, the longest of big providers about 90.

@@ -1,0 +1,7 @@
+//! The core as its users see it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod jose;
+mod oracle;
+mod vectors;
