@@ -3,6 +3,10 @@
 //! [`Store`] is one trait, chosen once at start by URL ([`open`]). Every implementation passes the same conformance
 //! suite. Issuing a token, and refreshing one that is not rotated, never comes here.
 
+mod memory;
+mod open;
+pub mod sqlite;
+
 use async_trait::async_trait;
 use tokenry_core::client::Credential;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
@@ -10,6 +14,10 @@ use tokenry_core::key::KeyRecord;
 use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
+
+pub use memory::Memory;
+pub use open::{OpenError, check_url, open, open_existing};
+pub use sqlite::Sqlite;
 
 /// Storage of the authorization server.
 ///
@@ -151,4 +159,12 @@ pub enum StoreError {
     /// What is stored cannot be read as what it should be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+}
+
+fn missing_realm(realm: &str) -> StoreError {
+    StoreError::Missing(format!("realm {realm:?}"))
+}
+
+fn missing_client(realm: &str, client: &str) -> StoreError {
+    StoreError::Missing(format!("client {client:?} of realm {realm:?}"))
 }

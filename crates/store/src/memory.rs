@@ -1,0 +1,220 @@
+//! A store in memory: for tests, for trying things out, and the reference for the other stores.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::key::KeyRecord;
+use tokenry_core::realm::Realm;
+use tokenry_core::user::User;
+use tokenry_core::{Client, Timestamp};
+
+use crate::{Change, Revision, Snapshot, Store, StoreError, missing_client, missing_realm};
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    revision: Revision,
+    registry: Registry,
+    families: BTreeMap<(String, FamilyId), Family>,
+}
+
+/// What is changed by [`Change`]s: copied before a change, so that one that fails has done nothing.
+#[derive(Clone, Default)]
+struct Registry {
+    master_key_check: Option<[u8; 32]>,
+    realms: BTreeMap<String, Realm>,
+    clients: BTreeMap<(String, String), Client>,
+    users: BTreeMap<(String, String), User>,
+    keys: BTreeMap<(String, String), KeyRecord>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every change is made on a copy and then put in place, so a panic elsewhere leaves nothing half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn bump(&mut self) -> Revision {
+        self.revision.0 += 1;
+        self.revision
+    }
+
+    fn require(&self, realm: &str) -> Result<(), StoreError> {
+        self.registry.require(realm)
+    }
+}
+
+impl Registry {
+    fn require(&self, realm: &str) -> Result<(), StoreError> {
+        if self.realms.contains_key(realm) { Ok(()) } else { Err(missing_realm(realm)) }
+    }
+
+    fn client(&mut self, realm: &str, client: &str) -> Option<&mut Client> {
+        self.clients.get_mut(&(realm.to_owned(), client.to_owned()))
+    }
+
+    fn make(&mut self, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::PutMasterKeyCheck(check) => self.master_key_check = Some(check),
+            Change::PutRealm(realm) => {
+                self.realms.insert(realm.name.clone(), realm);
+            }
+            Change::RemoveRealm { realm } => {
+                self.realms.remove(&realm);
+                self.clients.retain(|key, _| key.0 != realm);
+                self.users.retain(|key, _| key.0 != realm);
+                self.keys.retain(|key, _| key.0 != realm);
+            }
+            Change::PutClient(mut client) => {
+                self.require(&client.realm)?;
+                let known = self.client(&client.realm, &client.id);
+                client.credentials =
+                    known.map(|c| std::mem::take(&mut c.credentials)).unwrap_or_default();
+                self.clients.insert((client.realm.clone(), client.id.clone()), client);
+            }
+            Change::RemoveClient { realm, client } => {
+                self.clients.remove(&(realm, client));
+            }
+            Change::PutCredential { realm, client, credential } => {
+                let known = self.client(&realm, &client);
+                let known = known.ok_or_else(|| missing_client(&realm, &client))?;
+                known.credentials.retain(|c| c.id != credential.id);
+                known.credentials.push(credential);
+                known.credentials.sort_by(|a, b| a.id.cmp(&b.id));
+            }
+            Change::RemoveCredential { realm, client, credential } => {
+                if let Some(client) = self.client(&realm, &client) {
+                    client.credentials.retain(|c| c.id != credential);
+                }
+            }
+            Change::PutUser(user) => {
+                self.require(&user.realm)?;
+                self.users.insert((user.realm.clone(), user.name.clone()), user);
+            }
+            Change::RemoveUser { realm, user } => {
+                self.users.remove(&(realm, user));
+            }
+            Change::PutKey(key) => {
+                self.require(&key.realm)?;
+                self.keys.insert((key.realm.clone(), key.kid.clone()), key);
+            }
+            Change::RemoveKey { realm, kid } => {
+                self.keys.remove(&(realm, kid));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        let state = self.state();
+        let revoked = state.families.iter().filter(|(_, f)| f.revoked_at.is_some());
+        Ok(Snapshot {
+            revision: state.revision,
+            master_key_check: state.registry.master_key_check,
+            realms: state.registry.realms.values().cloned().collect(),
+            clients: state.registry.clients.values().cloned().collect(),
+            users: state.registry.users.values().cloned().collect(),
+            keys: state.registry.keys.values().cloned().collect(),
+            revoked: revoked.map(|((realm, id), f)| (realm.clone(), *id, f.expires_at)).collect(),
+        })
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.state().revision)
+    }
+
+    async fn change(
+        &self,
+        changes: Vec<Change>,
+        expected: Option<Revision>,
+    ) -> Result<Revision, StoreError> {
+        let mut state = self.state();
+        if expected.is_some_and(|e| e != state.revision) {
+            return Err(StoreError::Conflict);
+        }
+        if changes.is_empty() {
+            return Ok(state.revision);
+        }
+        let mut registry = state.registry.clone();
+        let mut removed = Vec::new();
+        for change in changes {
+            if let Change::RemoveRealm { realm } = &change {
+                removed.push(realm.clone());
+            }
+            registry.make(change)?;
+        }
+        state.registry = registry;
+        state.families.retain(|(realm, _), _| !removed.contains(realm));
+        Ok(state.bump())
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+        let mut state = self.state();
+        let key = (rotation.realm.clone(), rotation.family);
+        let known = state.families.get(&key).copied();
+        if known.is_none() {
+            state.require(&rotation.realm)?;
+        }
+        let (family, rotated) = rotation.apply(known);
+        state.families.insert(key, family);
+        if rotated == Rotated::Reused {
+            state.bump();
+        }
+        Ok(rotated)
+    }
+
+    async fn revoke_family(
+        &self,
+        realm: &str,
+        family: FamilyId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        state.require(realm)?;
+        let unknown = Family { generation: 0, rotated_at: now, revoked_at: None, expires_at };
+        let known = state.families.entry((realm.to_owned(), family)).or_insert(unknown);
+        let before = *known;
+        known.revoked_at = known.revoked_at.or(Some(now));
+        known.expires_at = known.expires_at.max(expires_at);
+        if *known != before {
+            state.bump();
+        }
+        Ok(before.revoked_at.is_none())
+    }
+
+    async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError> {
+        Ok(self.state().families.get(&(realm.to_owned(), family)).copied())
+    }
+
+    async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let before = state.families.len();
+        state.families.retain(|_, f| f.expires_at > now);
+        Ok((before - state.families.len()) as u64)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memory(..)")
+    }
+}

@@ -1,0 +1,82 @@
+//! Migrations: numbered, checksummed, forward only, all in one transaction.
+
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, params};
+
+use super::file::cannot_open;
+use crate::OpenError;
+
+/// All there are, in order; the first is number 1. A released one never changes: databases remember its SHA-256.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_start.sql")];
+
+/// "tkry" in the file's header says whose tables these are.
+const APPLICATION_ID: i32 = 0x746b_7279;
+
+/// How many of the migrations the database has had, all of them unchanged. Writes nothing.
+pub(super) fn version(conn: &Connection, path: &Path) -> Result<usize, OpenError> {
+    version_of(conn, path, MIGRATIONS)
+}
+
+/// Applies the migrations that the database has not had. Where one fails, none was applied.
+pub(super) fn migrate(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    apply(conn, path, MIGRATIONS)
+}
+
+fn version_of(conn: &Connection, path: &Path, known: &[&str]) -> Result<usize, OpenError> {
+    let failed = |e| cannot_open(path, e);
+    let owner: i32 = conn
+        .query_row("SELECT application_id FROM pragma_application_id", [], |r| r.get(0))
+        .map_err(failed)?;
+    let is_empty: bool = conn
+        .query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |r| r.get(0))
+        .map_err(failed)?;
+    match (owner, is_empty) {
+        (0, true) => return Ok(0),
+        (APPLICATION_ID, _) => {}
+        _ => return Err(OpenError::NotOurs { path: path.to_owned() }),
+    }
+    let mut statement =
+        conn.prepare("SELECT version, sha256 FROM migrations ORDER BY version").map_err(failed)?;
+    let had = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>)
+        .map_err(failed)?;
+    // Newer before changed: a newer Tokenry knows better what the older migrations were.
+    if had.len() > known.len() {
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found: had.len(),
+            known: known.len(),
+        });
+    }
+    for (i, (version, sha256)) in had.iter().enumerate() {
+        if *version != i as i64 + 1 || sha256 != digest(&SHA256, known[i].as_bytes()).as_ref() {
+            return Err(OpenError::ChangedMigration { path: path.to_owned(), version: i + 1 });
+        }
+    }
+    Ok(had.len())
+}
+
+fn apply(conn: &Connection, path: &Path, known: &[&str]) -> Result<(), OpenError> {
+    let failed = |e| cannot_open(path, e);
+    let tx = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // Asked again: another process may have done it in the meantime.
+    let done = version_of(&tx, path, known)?;
+    if done == 0 {
+        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        tx.execute_batch(
+            "CREATE TABLE migrations (version INTEGER NOT NULL PRIMARY KEY, sha256 BLOB NOT NULL) STRICT",
+        )
+        .map_err(failed)?;
+    }
+    for (i, sql) in known.iter().enumerate().skip(done) {
+        tx.execute_batch(sql).map_err(failed)?;
+        let sha256 = digest(&SHA256, sql.as_bytes());
+        tx.execute("INSERT INTO migrations VALUES (?, ?)", params![i as i64 + 1, sha256.as_ref()])
+            .map_err(failed)?;
+    }
+    tx.commit().map_err(failed)
+}
