@@ -1,1 +1,36 @@
-//! Placeholder until its first slice lands.
+//! Keeps machine tokens fresh at the caller (RFC 6749).
+//!
+//! [`TokenSource`] is the smallest interface: ask, get a token that is good now. [`Keeper`] is the source that
+//! obtains a token, renews it in the background before it expires, and lives through outages, refusals and bursts;
+//! its policy is a pure [state machine](machine), whose table is there to read. [`BearerLayer`] puts the token on
+//! requests, and only on those to the hosts that it was meant for. [`Provider`] says how vendors differ.
+//!
+//! What this crate does not do: log people in, verify tokens, follow redirects with credentials, or send a request
+//! without a token because none was to be had.
+
+pub mod machine;
+pub mod provider;
+
+mod clock;
+mod credentials;
+mod error;
+mod event;
+mod exchange;
+mod hosts;
+mod keeper;
+mod layer;
+mod request;
+mod response;
+mod token;
+mod transport;
+
+pub use credentials::Credentials;
+pub use error::{Defect, Error, ServerError};
+pub use event::Event;
+pub use hosts::AllowedHosts;
+pub use keeper::{BuildError, Keeper, KeeperBuilder};
+pub use layer::{Bearer, BearerError, BearerLayer, Replay};
+pub use machine::Grant;
+pub use provider::{Provider, ProviderError};
+pub use token::{BoxFuture, StaticToken, Token, TokenSource};
+pub use transport::{ConfigError, HttpTransport, HttpTransportBuilder, Transport, TransportError};

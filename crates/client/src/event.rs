@@ -1,0 +1,103 @@
+//! What a keeper tells whoever watches it.
+
+use std::time::Duration;
+
+use crate::Error;
+use crate::machine::Grant;
+
+/// Something happened to a keeper's token. Never holds a secret.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A token was obtained with credentials.
+    Obtained {
+        /// How: always [`Grant::Credentials`].
+        grant: Grant,
+        /// How long it lives.
+        lifetime: Duration,
+        /// Which token it is, counted from 1.
+        generation: u64,
+    },
+    /// A token was obtained with the refresh token.
+    Refreshed {
+        /// How long it lives.
+        lifetime: Duration,
+        /// Which token it is, counted from 1.
+        generation: u64,
+    },
+    /// The answer to a refresh brought a new refresh token, and the old one is forgotten.
+    RefreshTokenReplaced,
+    /// The answer to a refresh brought no refresh token: the old one stays.
+    RefreshTokenKept,
+    /// A refresh brought no token.
+    RefreshFailed {
+        /// Why.
+        error: Error,
+        /// When the keeper tries again, if it waits.
+        retry_in: Option<Duration>,
+    },
+    /// Credentials brought no token.
+    ObtainFailed {
+        /// Why.
+        error: Error,
+        /// When the keeper tries again at the earliest.
+        retry_in: Option<Duration>,
+    },
+    /// The server refused the refresh token, so credentials are used.
+    FellBackToCredentials,
+    /// An API refused the token of this generation: it is not handed out any more.
+    Invalidated {
+        /// Which token.
+        generation: u64,
+    },
+    /// An API refused the token of this generation, which is kept: it was replaced already, or so many fresh tokens
+    /// were refused in a row that the fault is the API's.
+    InvalidationIgnored {
+        /// Which token.
+        generation: u64,
+    },
+    /// Nobody asked for a lifetime: the token is not renewed until somebody does.
+    Idle,
+}
+
+impl Event {
+    /// Writes it to the log.
+    pub(crate) fn log(&self, provider: &str) {
+        match self {
+            Self::Obtained { lifetime, generation, .. } => {
+                tracing::info!(
+                    provider,
+                    generation,
+                    lifetime_secs = lifetime.as_secs(),
+                    "token obtained"
+                );
+            }
+            Self::Refreshed { lifetime, generation } => {
+                tracing::info!(
+                    provider,
+                    generation,
+                    lifetime_secs = lifetime.as_secs(),
+                    "token refreshed"
+                );
+            }
+            Self::RefreshTokenReplaced => tracing::debug!(provider, "refresh token replaced"),
+            Self::RefreshTokenKept => tracing::debug!(provider, "refresh token kept"),
+            Self::RefreshFailed { error, retry_in } => {
+                tracing::warn!(provider, %error, ?retry_in, "token not refreshed");
+            }
+            Self::ObtainFailed { error, retry_in } => {
+                tracing::warn!(provider, %error, ?retry_in, "token not obtained");
+            }
+            Self::FellBackToCredentials => {
+                tracing::info!(provider, "refresh token refused, using credentials");
+            }
+            Self::Invalidated { generation } => {
+                tracing::info!(provider, generation, "token refused by an API, withdrawn");
+            }
+            Self::InvalidationIgnored { generation } => {
+                tracing::debug!(provider, generation, "token refused by an API, not withdrawn");
+            }
+            Self::Idle => tracing::debug!(provider, "nobody asks, token not renewed"),
+        }
+    }
+}

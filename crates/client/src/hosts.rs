@@ -1,0 +1,165 @@
+//! Where a token may go.
+
+use std::net::IpAddr;
+
+use http::Uri;
+
+/// The hosts that a token was meant for.
+///
+/// A pattern is a host name, with an optional port; without one, any port is meant. Its first label may hold one
+/// `*`, which stands for any text within that label: `*.example.com` is `a.example.com`, and neither `example.com`
+/// nor `a.b.example.com`. A pattern that begins with `!` forbids what another allows.
+///
+/// ```
+/// use tokenry_client::AllowedHosts;
+///
+/// let hosts = AllowedHosts::new(["*.example.com", "!*-stg.example.com"]);
+/// assert!(hosts.allows(&"https://api.example.com/v1".parse().unwrap()));
+/// assert!(!hosts.allows(&"https://api-stg.example.com/v1".parse().unwrap()));
+/// assert!(!hosts.allows(&"http://api.example.com/v1".parse().unwrap()));
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AllowedHosts {
+    allowed: Vec<Pattern>,
+    forbidden: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Pattern {
+    host: String,
+    port: Option<u16>,
+}
+
+impl AllowedHosts {
+    /// From patterns. With none, a token goes nowhere.
+    pub fn new<I>(patterns: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let mut hosts = Self::default();
+        for pattern in patterns {
+            match pattern.as_ref().strip_prefix('!') {
+                Some(pattern) => hosts.forbidden.push(Pattern::parse(pattern)),
+                None => hosts.allowed.push(Pattern::parse(pattern.as_ref())),
+            }
+        }
+        hosts
+    }
+
+    /// Whether a token may be sent to this absolute URL: an allowed host, over https, or http to loopback.
+    pub fn allows(&self, uri: &Uri) -> bool {
+        let Some(host) = uri.host() else { return false };
+        let host = normal(host);
+        let port = uri.port_u16().or(match uri.scheme_str() {
+            Some("https") => Some(443),
+            _ => Some(80),
+        });
+        is_protected(uri)
+            && self.allowed.iter().any(|pattern| pattern.matches(&host, port))
+            && !self.forbidden.iter().any(|pattern| pattern.matches(&host, port))
+    }
+}
+
+impl Pattern {
+    fn parse(pattern: &str) -> Self {
+        // An IPv6 address in brackets has colons of its own.
+        let (host, port) = match pattern.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => match port.parse() {
+                Ok(port) => (host, Some(port)),
+                Err(_) => (pattern, None),
+            },
+            _ => (pattern, None),
+        };
+        Self { host: normal(host), port }
+    }
+
+    fn matches(&self, host: &str, port: Option<u16>) -> bool {
+        if self.port.is_some() && self.port != port {
+            return false;
+        }
+        let Some((before, after)) = self.host.split_once('*') else { return self.host == host };
+        let Some(rest) = host.strip_prefix(before) else { return false };
+        let Some(star) = rest.strip_suffix(after) else { return false };
+        !star.is_empty() && !star.contains('.')
+    }
+}
+
+/// Whether what is sent to this URL cannot be read on the way: https, or http that does not leave the machine.
+pub(crate) fn is_protected(uri: &Uri) -> bool {
+    match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(_)) => true,
+        (Some("http"), Some(host)) => is_loopback(&normal(host)),
+        _ => false,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    // RFC 6761 §6.3: names under `localhost` resolve to loopback.
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn normal(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(patterns: &[&str], uri: &str) -> bool {
+        AllowedHosts::new(patterns).allows(&uri.parse().unwrap())
+    }
+
+    #[test]
+    fn row_273_a_star_stands_for_one_label_at_most() {
+        let patterns = ["*.services.simacan.com"];
+        assert!(allows(&patterns, "https://locations.services.simacan.com/x"));
+        assert!(allows(&patterns, "https://LOCATIONS.services.simacan.com./x"));
+        assert!(!allows(&patterns, "https://services.simacan.com/"));
+        assert!(!allows(&patterns, "https://a.b.services.simacan.com/"));
+        assert!(!allows(&patterns, "https://services.simacan.com.evil.example/"));
+        assert!(!allows(&patterns, "https://evil.example/.services.simacan.com"));
+    }
+
+    #[test]
+    fn row_273_an_exact_host_is_no_suffix_and_no_userinfo() {
+        let patterns = ["graphql.tuinly.com"];
+        assert!(allows(&patterns, "https://graphql.tuinly.com:8443/graphql"));
+        assert!(!allows(&patterns, "https://evilgraphql.tuinly.com/"));
+        assert!(!allows(&patterns, "https://graphql.tuinly.com@evil.example/"));
+        assert!(!allows(&patterns, "/graphql"));
+    }
+
+    #[test]
+    fn row_273_a_token_does_not_travel_in_the_clear_except_within_the_machine() {
+        let patterns = ["api.example", "127.0.0.1", "[::1]", "api.localhost"];
+        assert!(!allows(&patterns, "http://api.example/"));
+        assert!(allows(&patterns, "http://127.0.0.1:8080/"));
+        assert!(allows(&patterns, "http://[::1]:8080/"));
+        assert!(allows(&patterns, "http://api.localhost/"));
+    }
+
+    #[test]
+    fn a_port_in_the_pattern_is_obeyed() {
+        assert!(allows(&["api.example:443"], "https://api.example/"));
+        assert!(allows(&["api.example:8443"], "https://api.example:8443/"));
+        assert!(!allows(&["api.example:8443"], "https://api.example/"));
+        assert!(!allows(&["[::1]:8443"], "https://[::1]/"));
+    }
+
+    #[test]
+    fn a_forbidden_host_is_forbidden_although_allowed() {
+        let patterns = ["*.services.simacan.com", "!*-stg.services.simacan.com"];
+        assert!(allows(&patterns, "https://a.services.simacan.com/"));
+        assert!(!allows(&patterns, "https://a-stg.services.simacan.com/"));
+    }
+
+    #[test]
+    fn without_patterns_a_token_goes_nowhere() {
+        assert!(!allows(&[], "https://api.example/"));
+    }
+}

@@ -1,0 +1,92 @@
+//! The keeper's task.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use super::{Shared, State};
+use crate::Error;
+use crate::exchange::Obtained;
+use crate::machine::Grant;
+use crate::response::NoToken;
+use crate::token::BoxFuture;
+
+/// A request on its way.
+struct Flight {
+    grant: Grant,
+    outcome: BoxFuture<'static, Result<Obtained, NoToken>>,
+}
+
+/// Does what the machine wants until it wants nothing more, or nobody is left to want it.
+pub(super) async fn drive(shared: Arc<Shared>) {
+    let mut abandon = Abandon { shared: shared.clone(), flying: None, done: false };
+    let mut flight: Option<Flight> = None;
+    loop {
+        let wake_at = {
+            let mut state = shared.state();
+            if flight.is_none() {
+                flight = take_off(&shared, &mut state);
+            }
+            let wake_at = state.machine.wake_at();
+            if state.closed || (flight.is_none() && wake_at.is_none()) {
+                // Under the lock, so that an ask either sees the task or starts another.
+                state.driven = false;
+                abandon.done = true;
+                return;
+            }
+            wake_at
+        };
+        abandon.flying = flight.as_ref().map(|flight| flight.grant);
+        let wait = wake_at.map(|at| at.saturating_sub(shared.clock.now()));
+        let timer = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => pending().await,
+            }
+        };
+        let landed = async {
+            match &mut flight {
+                Some(Flight { grant, outcome }) => (*grant, outcome.await),
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            (grant, outcome) = landed => {
+                flight = None;
+                abandon.flying = None;
+                shared.land(grant, outcome);
+            }
+            () = timer => shared.tick(),
+            () = shared.changed.notified() => {}
+        }
+    }
+}
+
+fn take_off(shared: &Shared, state: &mut State) -> Option<Flight> {
+    let grant = state.pending.take()?;
+    let refresh_token = state.refresh_token.clone();
+    let exchange = shared.exchange.clone();
+    let outcome = Box::pin(exchange.run(grant, refresh_token, shared.clock.wall()));
+    Some(Flight { grant, outcome })
+}
+
+/// Tells the machine that a request will never come back, if its task is dropped or panics.
+struct Abandon {
+    shared: Arc<Shared>,
+    flying: Option<Grant>,
+    done: bool,
+}
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut state = self.shared.state();
+        state.driven = false;
+        let grant = state.pending.take().or(self.flying);
+        drop(state);
+        if let Some(grant) = grant {
+            self.shared.land(grant, Err(NoToken::transient(Error::Abandoned)));
+        }
+    }
+}

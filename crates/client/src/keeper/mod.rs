@@ -1,0 +1,331 @@
+//! The keeper: the thin shell around the [state machine](crate::machine) that does the input and output.
+//!
+//! While a token is good, a caller takes it from a snapshot and meets no lock. Everything else goes through one
+//! mutex, which is never held across an await. A task exists only while there is something to wait for: a request
+//! in flight or the time of the next one. It belongs to the runtime of the caller that made it necessary; if that
+//! runtime ends, the next caller's carries on.
+
+mod builder;
+mod drive;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::ready;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokenry_core::Secret;
+use tokio::sync::{Notify, broadcast, watch};
+
+pub use self::builder::{BuildError, KeeperBuilder};
+use crate::clock::Clock;
+use crate::exchange::{Exchange, Obtained};
+use crate::machine::{Action, Grant, Input, Machine, Phase, Received};
+use crate::response::NoToken;
+use crate::token::BoxFuture;
+use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
+
+/// Keeps one token fresh, for any number of callers. Clones share it.
+///
+/// ```no_run
+/// use tokenry_client::{Credentials, Keeper, Provider};
+/// use tokenry_core::Secret;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let secret = Secret::new(std::fs::read_to_string("client_secret")?.trim());
+/// let keeper = Keeper::builder(Provider::named("truphone")?, Credentials::client("acme", secret)).build()?;
+/// let token = keeper.token().await?;
+/// let request = http::Request::get("https://services.truphone.com/esim/profiles")
+///     .header(http::header::AUTHORIZATION, token.header());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Keeper(Arc<Owner>);
+
+/// What the handles share. Its drop tells the task that nobody is left.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+struct Shared {
+    /// Tells the tokens of keepers apart.
+    id: u64,
+    /// The token that may be handed out without asking the machine.
+    slot: ArcSwapOption<Slot>,
+    /// When a caller was last served from the slot, in milliseconds since the keeper began.
+    served_at: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes the task after something it waits for has changed.
+    changed: Notify,
+    clock: Clock,
+    randomness: Box<dyn Fn() -> f64 + Send + Sync>,
+    exchange: Arc<Exchange>,
+    events: broadcast::Sender<Event>,
+}
+
+struct Slot {
+    token: Token,
+    good_until: Duration,
+}
+
+struct State {
+    machine: Machine,
+    token: Option<Token>,
+    refresh_token: Option<Secret>,
+    last_error: Option<Error>,
+    /// What the waiting callers wait for.
+    round: Option<watch::Sender<Option<Result<Token, Error>>>>,
+    /// A request that the task has not yet taken up.
+    pending: Option<Grant>,
+    /// Whether there is a task.
+    driven: bool,
+    closed: bool,
+}
+
+impl Keeper {
+    /// A keeper's settings. Everything but these two has a default.
+    pub fn builder(provider: Provider, credentials: Credentials) -> KeeperBuilder {
+        KeeperBuilder::new(provider, credentials)
+    }
+
+    /// A token that is good now: at once if there is one, else when the request in flight has brought it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. All callers that waited for the same request get the same error, and a refusal is
+    /// remembered for 1 to 5 seconds, so that a loop around this is not a loop of requests.
+    pub async fn token(&self) -> Result<Token, Error> {
+        if let Some(token) = self.try_token() {
+            return Ok(token);
+        }
+        let mut answer = self.0.0.ask()?;
+        let answer = answer.wait_for(Option::is_some).await.map_err(|_| Error::Abandoned)?;
+        answer.clone().unwrap_or(Err(Error::Abandoned))
+    }
+
+    /// The token, if there is one that is good now. Never waits, never makes a request.
+    pub fn try_token(&self) -> Option<Token> {
+        let shared = &self.0.0;
+        let slot = shared.slot.load();
+        let slot = slot.as_ref()?;
+        let now = shared.clock.now();
+        if now >= slot.good_until {
+            return None;
+        }
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        // Most calls come within the same millisecond as another; a load is cheaper than a store.
+        if shared.served_at.load(Ordering::Relaxed) < millis {
+            shared.served_at.store(millis, Ordering::Relaxed);
+        }
+        Some(slot.token.clone())
+    }
+
+    /// Says that an API answered 401 to this token.
+    ///
+    /// Withdraws it if it is still the one that is held; the next ask gets another. Does nothing if its successor
+    /// is already here, or if it comes from another source. An API that refuses every token, however fresh, is
+    /// soon not believed any more; see the [table](crate::machine).
+    pub fn invalidate(&self, token: &Token) {
+        let shared = &self.0.0;
+        if token.source() != shared.id {
+            return;
+        }
+        let generation = token.generation();
+        let mut state = shared.state();
+        let actions = state.machine.step(Input::Invalidated { generation }, shared.clock.now());
+        let event = if actions.contains(&Action::Withdraw) {
+            Event::Invalidated { generation }
+        } else {
+            Event::InvalidationIgnored { generation }
+        };
+        shared.tell(event);
+        shared.carry_out(&mut state, &actions);
+    }
+
+    /// What happens from now on. A receiver that falls behind by more than 256 events loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.0.events.subscribe()
+    }
+
+    /// Where its state machine stands.
+    pub fn phase(&self) -> Phase {
+        self.0.0.state().machine.phase(self.0.0.clock.now())
+    }
+
+    /// The provider that it asks.
+    pub fn provider(&self) -> &Provider {
+        &self.0.0.exchange.provider
+    }
+}
+
+impl TokenSource for Keeper {
+    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+        match self.try_token() {
+            Some(token) => Box::pin(ready(Ok(token))),
+            None => Box::pin(Self::token(self)),
+        }
+    }
+
+    fn invalidate(&self, token: &Token) {
+        Self::invalidate(self, token);
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper")
+            .field("provider", &self.provider().name())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+type Answer = watch::Receiver<Option<Result<Token, Error>>>;
+
+impl Shared {
+    /// The state. A panic elsewhere must not poison a keeper: every step leaves the state whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the callers that wait.
+    fn ask(self: &Arc<Self>) -> Result<Answer, Error> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let mut state = self.state();
+        let answer = state.round.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let actions = state.machine.step(Input::Asked, self.clock.now());
+        self.carry_out(&mut state, &actions);
+        if state.driven {
+            self.changed.notify_one();
+        } else if state.pending.is_some() || state.machine.wake_at().is_some() {
+            state.driven = true;
+            runtime.spawn(drive::drive(self.clone()));
+        }
+        Ok(answer)
+    }
+
+    /// The time of the machine has come.
+    fn tick(&self) {
+        let mut state = self.state();
+        let at = Duration::from_millis(self.served_at.load(Ordering::Relaxed));
+        state.machine.step(Input::Served { at }, self.clock.now());
+        let was_dormant = state.machine.good_until().is_none();
+        let actions = state.machine.step(Input::Timer, self.clock.now());
+        if !was_dormant && state.machine.good_until().is_none() && state.token.is_some() {
+            self.tell(Event::Idle);
+        }
+        self.carry_out(&mut state, &actions);
+    }
+
+    /// A request has come back.
+    fn land(&self, grant: Grant, outcome: Result<Obtained, NoToken>) {
+        let mut state = self.state();
+        match outcome {
+            Ok(obtained) => self.adopt(&mut state, grant, obtained),
+            Err(no_token) => self.fail(&mut state, grant, no_token),
+        }
+    }
+
+    fn adopt(&self, state: &mut State, grant: Grant, obtained: Obtained) {
+        self.clock.settle();
+        let now = self.clock.now();
+        let received = match &obtained.refresh_token {
+            Some(_) => Received::Present { lifetime: obtained.refresh_lifetime },
+            None => Received::Absent,
+        };
+        let generation = state.machine.generation();
+        let lifetime = obtained.lifetime;
+        let roll = (self.randomness)();
+        let input = Input::Granted { lifetime, refresh_token: received, roll };
+        let actions = state.machine.step(input, now);
+        let kept = obtained.refresh_token.is_none();
+        match (obtained.refresh_token, grant) {
+            (None, Grant::Refresh) => {}
+            (refresh_token, _) => state.refresh_token = refresh_token,
+        }
+        if state.machine.generation() == generation {
+            let what = crate::Defect::DeadOnArrival;
+            let error = Error::Unusable { status: 200, what };
+            self.note_failure(state, grant, error, now);
+        } else {
+            let generation = state.machine.generation();
+            let expires_at = Some(self.clock.wall() + lifetime);
+            state.token = Token::bearer(obtained.access_token, expires_at, self.id, generation);
+            state.last_error = None;
+            match grant {
+                Grant::Credentials => self.tell(Event::Obtained { grant, lifetime, generation }),
+                Grant::Refresh => {
+                    self.tell(Event::Refreshed { lifetime, generation });
+                    self.tell(if kept {
+                        Event::RefreshTokenKept
+                    } else {
+                        Event::RefreshTokenReplaced
+                    });
+                }
+            }
+        }
+        self.carry_out(state, &actions);
+    }
+
+    fn fail(&self, state: &mut State, grant: Grant, no_token: NoToken) {
+        let now = self.clock.now();
+        let input = Input::Failed { failure: no_token.failure, roll: (self.randomness)() };
+        let actions = state.machine.step(input, now);
+        self.note_failure(state, grant, no_token.error, now);
+        self.carry_out(state, &actions);
+    }
+
+    fn note_failure(&self, state: &mut State, grant: Grant, error: Error, now: Duration) {
+        state.last_error = Some(error.clone());
+        let retry_in = state.machine.retry_in(now);
+        self.tell(match grant {
+            Grant::Refresh => Event::RefreshFailed { error, retry_in },
+            Grant::Credentials => Event::ObtainFailed { error, retry_in },
+        });
+    }
+
+    /// Does what the machine said, and publishes the token as it stands then.
+    fn carry_out(&self, state: &mut State, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Request(grant) => state.pending = Some(*grant),
+                Action::Release => {
+                    if let (Some(round), Some(token)) = (state.round.take(), &state.token) {
+                        round.send_replace(Some(Ok(token.clone())));
+                    }
+                }
+                Action::Fail => {
+                    if let Some(round) = state.round.take() {
+                        let retry_in = state.machine.retry_in(self.clock.now()).unwrap_or_default();
+                        let error =
+                            state.last_error.clone().unwrap_or(Error::HeldBack { retry_in });
+                        round.send_replace(Some(Err(error)));
+                    }
+                }
+                Action::Withdraw => state.token = None,
+                Action::ForgetRefreshToken => {
+                    state.refresh_token = None;
+                    self.tell(Event::FellBackToCredentials);
+                }
+            }
+        }
+        let slot = state.machine.good_until().zip(state.token.clone());
+        self.slot.store(slot.map(|(good_until, token)| Arc::new(Slot { token, good_until })));
+    }
+
+    fn tell(&self, event: Event) {
+        event.log(&self.exchange.provider.name);
+        // Nobody may be watching.
+        let _ = self.events.send(event);
+    }
+}

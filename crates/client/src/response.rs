@@ -1,0 +1,279 @@
+//! Answers of a token endpoint (RFC 6749 §5.1, §5.2), read as leniently as is safe.
+//!
+//! # How long a token lives
+//!
+//! | `expires_in` | means |
+//! | --- | --- |
+//! | a positive number | as many seconds, a fraction dropped |
+//! | a string that holds a number | that number |
+//! | absent, `null`, or anything else | the `exp` of the token if it happens to be a JWT; else the provider's documented lifetime; else the keeper's default, 5 min |
+//! | zero, less than a second, or negative | the token is dead on arrival: not used, asked for again after a backoff |
+//! | more than a day | a day: nothing is kept for ever |
+//!
+//! The JWT is only a hint about time. Nothing else about a token is ever read by a client (RFC 6749 §1.4).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokenry_core::{Secret, Timestamp};
+
+use crate::Error;
+use crate::error::{Defect, ServerError};
+use crate::machine::{Failure, Grant};
+
+/// A description beyond this is cut: it goes into logs.
+const DESCRIPTION_LIMIT: usize = 200;
+
+/// An error code is a word; a longer one is cut.
+const CODE_LIMIT: usize = 64;
+
+/// Secrets shorter than this are not looked for in descriptions: they would be found in any text.
+const ECHO_LENGTH: usize = 6;
+
+/// A token and what came with it.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) access_token: Secret,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) refresh_lifetime: Option<Duration>,
+}
+
+/// What an answer says about a token's lifetime.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lifetime {
+    /// So long.
+    Known(Duration),
+    /// Nothing.
+    Unknown,
+}
+
+/// Why an answer brought no token: for people, and for the machine.
+#[derive(Debug)]
+pub(crate) struct NoToken {
+    pub(crate) error: Error,
+    pub(crate) failure: Failure,
+}
+
+impl NoToken {
+    pub(crate) fn transient(error: impl Into<Error>) -> Self {
+        Self { error: error.into(), failure: Failure::Transient { retry_after: None } }
+    }
+}
+
+#[derive(Deserialize)]
+struct Success<'a> {
+    access_token: Member,
+    token_type: Option<String>,
+    #[serde(borrow, default)]
+    expires_in: Option<&'a RawValue>,
+    #[serde(default)]
+    refresh_token: Option<Member>,
+    #[serde(borrow, default)]
+    refresh_expires_in: Option<&'a RawValue>,
+}
+
+/// A secret member, so that its text is never held elsewhere.
+#[derive(Deserialize)]
+#[serde(from = "String")]
+struct Member(Secret);
+
+impl From<String> for Member {
+    fn from(text: String) -> Self {
+        Self(Secret::new(text))
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    #[serde(default)]
+    error_description: Option<String>,
+}
+
+/// Reads an answer.
+///
+/// `sent` are the secrets of the request, which no description may show.
+pub(crate) fn read(
+    response: &Response<bytes::Bytes>,
+    grant: Grant,
+    sent: &[&Secret],
+    now: Timestamp,
+) -> Result<Granted, NoToken> {
+    let status = response.status();
+    let unusable = |what| Error::Unusable { status: status.as_u16(), what };
+    // RFC 9110 §15.4: to follow 307 or 308 would send the credentials to wherever the answer says.
+    if status.is_redirection() {
+        return Err(NoToken::transient(unusable(Defect::Redirect)));
+    }
+    // Some servers answer 200 with an error.
+    if let Ok(refusal) = serde_json::from_slice::<Refusal>(response.body())
+        && !refusal.error.is_empty()
+    {
+        return Err(refused(refusal, response, grant, sent, now));
+    }
+    if status.is_success() {
+        return read_success(response.body(), now)
+            .map_err(|(defect, failure)| NoToken { error: unusable(defect), failure });
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // Whatever the body says, nobody else answers a token request with 401.
+        let refusal = ServerError { status: status.as_u16(), code: None, description: None };
+        return Err(NoToken {
+            error: Error::Refused { grant, refusal },
+            failure: Failure::Refused,
+        });
+    }
+    let failure = Failure::Transient { retry_after: retry_after(response.headers(), now) };
+    Err(NoToken { error: unusable(Defect::Foreign), failure })
+}
+
+fn read_success(body: &[u8], now: Timestamp) -> Result<Granted, (Defect, Failure)> {
+    let transient = Failure::Transient { retry_after: None };
+    let answer: Success<'_> =
+        serde_json::from_slice(body).map_err(|_| (Defect::Foreign, transient))?;
+    // "The client MUST NOT use an access token if it does not understand the token type" (RFC 6749 §7.1). It is
+    // REQUIRED (§5.1) and case-insensitive.
+    let token_type = answer.token_type.unwrap_or_default();
+    if !token_type.eq_ignore_ascii_case("bearer") {
+        return Err((Defect::TokenType(shown(&token_type, CODE_LIMIT)), Failure::Refused));
+    }
+    let access_token = answer.access_token.0;
+    if crate::token::bearer_header(&access_token).is_none() {
+        return Err((Defect::Text, transient));
+    }
+    let lifetime = match seconds(answer.expires_in) {
+        Seconds::Positive(lifetime) => Lifetime::Known(lifetime),
+        Seconds::NotPositive => return Err((Defect::DeadOnArrival, transient)),
+        Seconds::Unknown => jwt_lifetime(access_token.expose(), now),
+    };
+    Ok(Granted {
+        access_token,
+        lifetime,
+        refresh_token: answer.refresh_token.map(|token| token.0).filter(|token| !token.is_empty()),
+        // Keycloak says 0 for a refresh token that does not expire.
+        refresh_lifetime: match seconds(answer.refresh_expires_in) {
+            Seconds::Positive(lifetime) => Some(lifetime),
+            _ => None,
+        },
+    })
+}
+
+fn refused(
+    refusal: Refusal,
+    response: &Response<bytes::Bytes>,
+    grant: Grant,
+    sent: &[&Secret],
+    now: Timestamp,
+) -> NoToken {
+    let status = response.status();
+    let server = ServerError {
+        status: status.as_u16(),
+        code: Some(without_echo(&refusal.error, CODE_LIMIT, sent)),
+        description: refusal
+            .error_description
+            .map(|text| without_echo(&text, DESCRIPTION_LIMIT, sent)),
+    };
+    let server_side = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        )
+        || matches!(
+            refusal.error.as_str(),
+            "temporarily_unavailable" | "server_error" | "slow_down"
+        );
+    if server_side {
+        let retry_after = retry_after(response.headers(), now);
+        return NoToken {
+            error: Error::Unusable { status: status.as_u16(), what: Defect::ServerSide(server) },
+            failure: Failure::Transient { retry_after },
+        };
+    }
+    NoToken { error: Error::Refused { grant, refusal: server }, failure: Failure::Refused }
+}
+
+/// The two forms of RFC 9110 §10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_secs(since_epoch.as_secs()).since(now))
+}
+
+enum Seconds {
+    Positive(Duration),
+    NotPositive,
+    Unknown,
+}
+
+fn seconds(value: Option<&RawValue>) -> Seconds {
+    let Some(value) = value else { return Seconds::Unknown };
+    // The raw text, since a number may be larger than any type of ours.
+    let text = value.get().trim_matches('"').trim();
+    // Rust also reads `inf` and `NaN`, which no server may mean.
+    let Some(number) = text.parse::<f64>().ok().filter(|_| !text.contains(['n', 'N'])) else {
+        return Seconds::Unknown;
+    };
+    if number < 1.0 {
+        Seconds::NotPositive
+    } else {
+        // More seconds than fit are as good as a year: the policy cuts both to its cap.
+        const YEAR: f64 = 365.0 * 24.0 * 3600.0;
+        Seconds::Positive(Duration::from_secs_f64(number.min(YEAR).floor()))
+    }
+}
+
+/// How long a token lives if it happens to be a JWT. Nothing is verified: it is a hint.
+fn jwt_lifetime(token: &str, now: Timestamp) -> Lifetime {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+        iat: Option<f64>,
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Lifetime::Unknown;
+    };
+    let claims = URL_SAFE_NO_PAD
+        .decode(payload)
+        .ok()
+        .and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok());
+    let Some(Claims { exp, iat }) = claims else { return Lifetime::Unknown };
+    // Both by the server's clock, if it says when it issued the token; ours may differ.
+    let issued = iat.unwrap_or(Duration::from_millis(now.as_millis()).as_secs_f64());
+    match Duration::try_from_secs_f64(exp - issued) {
+        Ok(lifetime) if !lifetime.is_zero() => Lifetime::Known(lifetime),
+        _ => Lifetime::Unknown,
+    }
+}
+
+fn without_echo(text: &str, limit: usize, sent: &[&Secret]) -> String {
+    let echoes =
+        |secret: &&Secret| secret.expose().len() >= ECHO_LENGTH && text.contains(secret.expose());
+    if sent.iter().any(echoes) {
+        return "not shown, since it repeats a secret".to_owned();
+    }
+    shown(text, limit)
+}
+
+/// A text from outside as it may go into a log: printable ASCII (RFC 6749 §5.2), and not endless.
+fn shown(text: &str, limit: usize) -> String {
+    text.chars()
+        .map(|char| if char == ' ' || char.is_ascii_graphic() { char } else { '?' })
+        .take(limit)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

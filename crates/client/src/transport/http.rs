@@ -1,0 +1,294 @@
+//! The transport over TCP and TLS.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use rustls_platform_verifier::BuilderVerifierExt;
+use tower_service::Service;
+
+use super::{Transport, TransportError};
+use crate::hosts::is_protected;
+use crate::token::BoxFuture;
+
+/// A connection, with TLS, takes a few round trips; 10 s is a lost packet or two.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the request to the last byte of the answer. A token endpoint that needs longer is down.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest tokens, with every role of a large company, have tens of kilobytes.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Token requests are minutes apart: a connection that is idle for longer only costs the server a socket.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends requests over HTTP/1.1 or HTTP/2, and TLS.
+///
+/// It never follows redirects, never sends in the clear except to this machine, and reads answers whole, up to a
+/// limit. Clones share connections.
+///
+/// It is also a [`Service`], so that [`BearerLayer`](crate::BearerLayer) can wrap it for small API calls.
+#[derive(Clone)]
+pub struct HttpTransport {
+    client: Client<HttpsConnector<Dial>, Full<Bytes>>,
+    timeout: Duration,
+    body_limit: usize,
+}
+
+impl HttpTransport {
+    /// Settings of one.
+    pub fn builder() -> HttpTransportBuilder {
+        HttpTransportBuilder {
+            roots: None,
+            overrides: BTreeMap::new(),
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: TIMEOUT,
+            body_limit: BODY_LIMIT,
+        }
+    }
+
+    /// One that trusts what the operating system trusts.
+    ///
+    /// # Errors
+    ///
+    /// That the operating system's certificates cannot be read.
+    pub fn new() -> Result<Self, ConfigError> {
+        Self::builder().build()
+    }
+
+    async fn exchange(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default().to_owned();
+        if !is_protected(uri) {
+            let scheme = uri.scheme_str().unwrap_or("?");
+            return Err(TransportError::InTheClear { url: format!("{scheme}://{host}") });
+        }
+        let limit = self.body_limit;
+        let exchange = async {
+            let response = self.client.request(request.map(Full::new)).await.map_err(|error| {
+                let cause = root_cause(&error);
+                let host = host.clone();
+                if error.is_connect() {
+                    TransportError::Connect { host, cause }
+                } else {
+                    TransportError::Broken { host, cause }
+                }
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    TransportError::TooLong { limit }
+                } else {
+                    TransportError::Broken { host: host.clone(), cause: root_cause(&*error) }
+                }
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        tokio::time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or(Err(TransportError::Timeout { after: self.timeout }))
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>> {
+        Box::pin(self.clone().exchange(request))
+    }
+}
+
+impl Service<Request<Bytes>> for HttpTransport {
+    type Response = Response<Bytes>;
+    type Error = TransportError;
+    type Future = BoxFuture<'static, Result<Response<Bytes>, TransportError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        Box::pin(self.clone().exchange(request))
+    }
+}
+
+impl std::fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpTransport")
+            .field("timeout", &self.timeout)
+            .field("body_limit", &self.body_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of an [`HttpTransport`].
+#[derive(Debug)]
+pub struct HttpTransportBuilder {
+    roots: Option<Vec<CertificateDer<'static>>>,
+    overrides: BTreeMap<String, SocketAddr>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    body_limit: usize,
+}
+
+/// Why a transport cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The root certificates are not PEM, or hold no certificate.
+    #[error("root certificates: {0}")]
+    Roots(String),
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl HttpTransportBuilder {
+    /// Trusts the certificates in this PEM text, and no others: not those of the operating system.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Roots`] if it is no PEM, or holds no certificate.
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, ConfigError> {
+        let roots = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| ConfigError::Roots(error.to_string()))?;
+        if roots.is_empty() {
+            return Err(ConfigError::Roots("no certificate in the PEM text".to_owned()));
+        }
+        self.roots.get_or_insert_default().extend(roots);
+        Ok(self)
+    }
+
+    /// Connects to this address whenever a URL names this host, whatever port the URL says.
+    ///
+    /// The name stays what the certificate has to be for, and what the `Host` header says.
+    #[must_use]
+    pub fn connect_to(mut self, host: &str, address: SocketAddr) -> Self {
+        self.overrides.insert(host.to_ascii_lowercase(), address);
+        self
+    }
+
+    /// How long connecting may take. 10 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a request may take, with connecting and reading the answer. 30 s by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long an answer may be, in bytes. 1 MiB by default.
+    #[must_use]
+    pub fn body_limit(mut self, limit: usize) -> Self {
+        self.body_limit = limit;
+        self
+    }
+
+    /// The transport.
+    ///
+    /// # Errors
+    ///
+    /// That a certificate cannot be used, or that the operating system's cannot be read.
+    pub fn build(self) -> Result<HttpTransport, ConfigError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = match self.roots {
+            None => config.with_platform_verifier()?,
+            Some(roots) => {
+                let mut store = RootCertStore::empty();
+                for root in roots {
+                    store.add(root)?;
+                }
+                config.with_root_certificates(store)
+            }
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(self.connect_timeout));
+        let dial = Dial { tcp, overrides: Arc::new(self.overrides) };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config.with_no_client_auth())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(dial);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(HttpTransport { client, timeout: self.timeout, body_limit: self.body_limit })
+    }
+}
+
+/// Opens TCP connections, some of them to an address of our choice.
+#[derive(Clone, Debug)]
+struct Dial {
+    tcp: HttpConnector,
+    overrides: Arc<BTreeMap<String, SocketAddr>>,
+}
+
+impl Service<Uri> for Dial {
+    type Response = <HttpConnector as Service<Uri>>::Response;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = <HttpConnector as Service<Uri>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let address = uri.host().and_then(|host| self.overrides.get(&host.to_ascii_lowercase()));
+        let target = address.and_then(|address| format!("http://{address}/").parse().ok());
+        self.tcp.call(target.unwrap_or(uri))
+    }
+}
+
+/// The innermost error, which is the one that says something.
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_sent_in_the_clear() {
+        let roots = rcgen_free_transport();
+        let request = Request::post("http://as.example/token").body(Bytes::new()).unwrap();
+        assert_eq!(
+            roots.send(request).await.unwrap_err(),
+            TransportError::InTheClear { url: "http://as.example".to_owned() }
+        );
+    }
+
+    fn rcgen_free_transport() -> HttpTransport {
+        HttpTransport::new().unwrap()
+    }
+}
