@@ -118,9 +118,78 @@ pub fn steps(
     steps
 }
 
-/// The key that signs at `now`: of those in the stage [`Stage::Signing`] the one that began last.
-pub fn signing(keys: &[KeyRecord], now: Timestamp) -> Option<&KeyRecord> {
+/// The key that signs with `algorithm` at `now`: of those in the stage [`Stage::Signing`] the one that began last.
+pub fn signing(keys: &[KeyRecord], now: Timestamp, algorithm: Algorithm) -> Option<&KeyRecord> {
     keys.iter()
-        .filter(|k| k.stage(now) == Stage::Signing)
+        .filter(|k| k.algorithm == algorithm && k.stage(now) == Stage::Signing)
         .max_by(|a, b| (a.signs_at, &a.kid).cmp(&(b.signs_at, &b.kid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Runs the policy once an hour for `days`, and gives the keys as they are after each hour.
+    fn live(days: u64) -> Vec<(Timestamp, Vec<KeyRecord>)> {
+        let mut keys: Vec<KeyRecord> = Vec::new();
+        let mut history = Vec::new();
+        for hour in 0..days * 24 {
+            let now = Timestamp::from_secs(1_000_000 + hour * 3600);
+            for step in steps(&keys, &KeyPolicy::default(), HOUR, now) {
+                match step {
+                    KeyStep::Announce { signs_at } => keys.push(KeyRecord {
+                        realm: "r".into(),
+                        kid: format!("key-{hour}"),
+                        algorithm: Algorithm::Es256,
+                        sealed: vec![],
+                        announced_at: now,
+                        signs_at,
+                        retired_at: None,
+                        gone_at: None,
+                    }),
+                    KeyStep::Retire { kid, retired_at, gone_at } => {
+                        let key = keys.iter_mut().find(|k| k.kid == kid).unwrap();
+                        (key.retired_at, key.gone_at) = (Some(retired_at), Some(gone_at));
+                    }
+                    KeyStep::Forget { kid } => keys.retain(|k| k.kid != kid),
+                }
+            }
+            assert_eq!(steps(&keys, &KeyPolicy::default(), HOUR, now), [], "a second run has nothing to do");
+            history.push((now, keys.clone()));
+        }
+        history
+    }
+
+    #[test]
+    fn there_is_always_a_key_that_signs() {
+        for (now, keys) in live(200) {
+            assert!(signing(&keys, now, Algorithm::Es256).is_some(), "{now}");
+            assert!(keys.len() <= 2, "{now}");
+        }
+    }
+
+    #[test]
+    fn row_159_a_key_is_published_long_before_it_signs_and_long_after() {
+        let history = live(200);
+        let mut last: Option<(Timestamp, String)> = None;
+        let mut takeovers = 0;
+        for (now, keys) in &history {
+            let signer = signing(keys, *now, Algorithm::Es256).unwrap();
+            if let Some((_, old)) = last.as_ref().filter(|(_, kid)| *kid != signer.kid) {
+                takeovers += 1;
+                assert!(now.since(signer.announced_at) >= DAY);
+                let published_until = history
+                    .iter()
+                    .filter(|(at, keys)| at >= now && keys.iter().any(|k| k.kid == *old && k.stage(*at) != Stage::Gone))
+                    .map(|(at, _)| *at)
+                    .max();
+                assert!(published_until.unwrap().since(*now) >= HOUR);
+            }
+            last = Some((*now, signer.kid.clone()));
+        }
+        assert_eq!(takeovers, 2);
+    }
 }

@@ -30,7 +30,9 @@ pub enum Refusal {
     ClientDisabled,
     /// The Basic header cannot be read.
     MalformedBasic,
-    /// The request carries no client credentials.
+    /// The request does not say which client it is made by.
+    NoClientId,
+    /// The request names a client and carries no credentials of it.
     NoCredentials,
     /// The secret was the client's once, or will be.
     SecretExpired,
@@ -81,6 +83,7 @@ impl Refusal {
             // One code for all of them, so that nobody can ask which clients exist.
             Self::ClientDisabled
             | Self::MalformedBasic
+            | Self::NoClientId
             | Self::NoCredentials
             | Self::SecretExpired
             | Self::UnknownClient
@@ -111,6 +114,7 @@ impl fmt::Display for Refusal {
             Self::UnsupportedGrant(name) => write!(f, "unsupported grant {name:?}"),
             Self::ClientDisabled => write!(f, "the client is disabled"),
             Self::MalformedBasic => write!(f, "malformed Basic header"),
+            Self::NoClientId => write!(f, "no client identifier"),
             Self::NoCredentials => write!(f, "no client credentials"),
             Self::SecretExpired => write!(f, "the client secret is not good at this time"),
             Self::UnknownClient => write!(f, "unknown client"),

@@ -1,1 +1,31 @@
-//! Placeholder until its first slice lands.
+//! The authorization server as a library: sockets in, tokens out.
+//!
+//! [`App`] is the server without a socket; [`serve`] gives it one. What it decides is decided in `tokenry-core`;
+//! here are the accept loop, the realms in memory, the keys, and the bytes of each dialect.
+//!
+//! What this crate does not do: read configuration, parse arguments, set up logging.
+
+mod admin;
+mod app;
+mod clock;
+mod dialect;
+mod directory;
+mod document;
+mod endpoint;
+mod http_answer;
+mod json;
+mod keyring;
+mod limits;
+mod metadata;
+mod metrics;
+pub mod password;
+mod serve;
+mod tls;
+
+pub use admin::serve_admin;
+pub use app::{App, StartError, Summary};
+pub use clock::{Clock, NoEntropy, SystemClock, random};
+pub use http_answer::Body;
+pub use limits::Limits;
+pub use serve::serve;
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,301 @@
+//! The server's state, and the upkeep that keeps it current.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tokenry_core::family::FamilyId;
+use tokenry_core::key::{KeyStep, steps};
+use tokenry_core::master::Pepper;
+use tokenry_core::{MasterKey, Timestamp};
+use tokenry_store::{Change, Store, StoreError};
+
+use crate::clock::{Clock, NoEntropy, random};
+use crate::directory::{Directory, RealmState, Resource};
+use crate::endpoint::token;
+use crate::http_answer::{Body, error};
+use crate::keyring;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::password::{HashError, PasswordPool};
+
+/// The authorization server, without a socket.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) store: Arc<dyn Store>,
+    master: MasterKey,
+    pub(crate) pepper: Pepper,
+    clock: Arc<dyn Clock>,
+    directory: ArcSwap<Directory>,
+    pub(crate) revoked_here: RevokedHere,
+    pub(crate) passwords: PasswordPool,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the store holds was sealed under another master key.
+    #[error("the master key is not the one this store was made with")]
+    WrongMasterKey,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A signing key could not be made.
+    #[error("a signing key could not be made")]
+    Key,
+    /// No random numbers.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// The password pool could not be made.
+    #[error(transparent)]
+    Password(#[from] HashError),
+}
+
+/// How often the store is asked whether somebody else changed something.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// How often keys are looked after.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often expired families are deleted.
+const GARBAGE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a change is tried again that somebody else's came before.
+const MAX_CONFLICTS: usize = 10;
+
+impl App {
+    /// Loads what is stored, checks the master key, and makes the keys that are missing.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        master: MasterKey,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Result<Arc<Self>, StartError> {
+        let snapshot = store.load().await?;
+        match snapshot.master_key_check {
+            Some(check) if check != master.check() => return Err(StartError::WrongMasterKey),
+            Some(_) => {}
+            None => {
+                store.change(vec![Change::PutMasterKeyCheck(master.check())], None).await?;
+            }
+        }
+        let app = Arc::new(Self {
+            pepper: master.pepper(),
+            passwords: PasswordPool::new(limits.password_threads, random()?)?,
+            store,
+            master,
+            clock,
+            directory: ArcSwap::default(),
+            revoked_here: RevokedHere::default(),
+            metrics: Metrics::new(),
+            limits,
+        });
+        app.reload().await?;
+        app.look_after_keys().await?;
+        Ok(app)
+    }
+
+    /// The time, by the server's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Takes a new snapshot of what is stored.
+    pub async fn reload(&self) -> Result<(), StartError> {
+        let stored = self.store.load().await;
+        self.metrics.store_up.set(i64::from(stored.is_ok()));
+        let before = self.directory.load_full();
+        let after = Directory::build(stored?, &self.master, self.now(), Some(&before));
+        self.metrics.clients.set(i64::try_from(after.client_count()).unwrap_or(i64::MAX));
+        tracing::debug!(revision = after.revision.0, "directory loaded");
+        self.directory.store(Arc::new(after));
+        Ok(())
+    }
+
+    /// Announces, retires and forgets keys as their realms' policies say. Repeating it changes nothing.
+    pub async fn look_after_keys(&self) -> Result<(), StartError> {
+        for _ in 0..MAX_CONFLICTS {
+            let directory = self.directory.load_full();
+            let mut changes = Vec::new();
+            for state in directory.realms() {
+                self.key_changes(state, &mut changes)?;
+            }
+            if changes.is_empty() {
+                return Ok(());
+            }
+            // Another node may be at the same: whoever comes second starts again from what the first has made.
+            match self.store.change(changes, Some(directory.revision)).await {
+                Ok(_) | Err(StoreError::Conflict) => self.reload().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StartError::Store(StoreError::Conflict))
+    }
+
+    fn key_changes(&self, state: &RealmState, changes: &mut Vec<Change>) -> Result<(), StartError> {
+        let (realm, now) = (&state.realm, self.now());
+        let mut algorithms = state.algorithms();
+        algorithms.extend(state.keyring.algorithms());
+        for algorithm in algorithms {
+            let records = state.keyring.records(algorithm);
+            for step in steps(&records, &realm.keys, state.longest_access(), now) {
+                let record = |kid: &str| records.iter().find(|r| r.kid == kid).cloned();
+                match step {
+                    KeyStep::Announce { signs_at } => {
+                        let made = keyring::make(&self.master, &realm.name, algorithm, now, signs_at);
+                        let key = made.ok_or(StartError::Key)?;
+                        tracing::info!(realm = realm.name, kid = key.kid, %algorithm, "signing key announced");
+                        changes.push(Change::PutKey(key));
+                    }
+                    KeyStep::Retire { kid, retired_at, gone_at } => {
+                        tracing::info!(realm = realm.name, kid, "signing key retired");
+                        changes.extend(record(&kid).map(|mut key| {
+                            (key.retired_at, key.gone_at) = (Some(retired_at), Some(gone_at));
+                            Change::PutKey(key)
+                        }));
+                    }
+                    KeyStep::Forget { kid } => {
+                        changes.push(Change::RemoveKey { realm: realm.name.clone(), kid });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows changes of the store, keys and garbage until `shutdown` is done.
+    pub async fn upkeep(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        let mut watch = interval(WATCH_EVERY);
+        let mut keys = interval(KEYS_EVERY);
+        let mut garbage = interval(GARBAGE_EVERY);
+        tokio::pin!(shutdown);
+        loop {
+            let done = tokio::select! {
+                () = &mut shutdown => return,
+                _ = watch.tick() => self.follow().await,
+                _ = keys.tick() => self.look_after_keys().await,
+                _ = garbage.tick() => self.collect_garbage().await,
+            };
+            if let Err(error) = done {
+                self.metrics.store_up.set(0);
+                tracing::error!(%error, "upkeep did not succeed; it will be tried again");
+            }
+        }
+    }
+
+    async fn follow(&self) -> Result<(), StartError> {
+        let current = self.directory.load();
+        let stale = current.stale_at.is_some_and(|at| at <= self.now());
+        if stale || self.store.revision().await? != current.revision {
+            self.reload().await?;
+            self.look_after_keys().await?;
+        }
+        self.metrics.store_up.set(1);
+        Ok(())
+    }
+
+    async fn collect_garbage(&self) -> Result<(), StartError> {
+        let deleted = self.store.collect_garbage(self.now()).await?;
+        if deleted > 0 {
+            tracing::debug!(deleted, "expired families deleted");
+        }
+        self.revoked_here.clear_those_in(|realm, family| self.directory.load().is_revoked(realm, family));
+        Ok(())
+    }
+
+    /// Answers one request whose body has been read.
+    pub async fn handle(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Body> {
+        let directory = self.directory.load_full();
+        let (parts, body) = request.into_parts();
+        let Some(host) = host(&parts) else {
+            return error(StatusCode::BAD_REQUEST, "invalid_request");
+        };
+        let Some(route) = directory.find(&host, parts.uri.path()) else {
+            return not_found(directory.speaks_keycloak(&host), parts.uri.path());
+        };
+        match &route.resource {
+            Resource::Document(document) => document.answer(&parts.method, &parts.headers),
+            Resource::Token(endpoint) => {
+                let endpoint = endpoint.as_deref();
+                let peer = peer.to_string();
+                token::answer(self, &directory, &route.realm, endpoint, &parts, &body, &peer).await
+            }
+        }
+    }
+
+    /// Whether the store answered when it was asked last.
+    pub(crate) fn store_is_up(&self) -> bool {
+        self.metrics.store_up.get() == 1
+    }
+
+    /// How many client secrets and realms there are, for the start-up message.
+    pub fn summary(&self) -> Summary {
+        let directory = self.directory.load();
+        Summary {
+            realms: directory.realms().map(|state| state.realm.issuer.to_string()).collect(),
+            clients: directory.client_count(),
+        }
+    }
+}
+
+/// What a server holds, in numbers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Summary {
+    /// The issuers.
+    pub realms: Vec<String>,
+    /// How many clients they have.
+    pub clients: usize,
+}
+
+fn interval(every: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// The host that a request is for, in lower case and without its port.
+fn host(parts: &http::request::Parts) -> Option<String> {
+    let host = match parts.uri.host() {
+        Some(host) => host,
+        None => {
+            let host = parts.headers.get(http::header::HOST)?.to_str().ok()?;
+            match host.rsplit_once(':') {
+                Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+                _ => host,
+            }
+        }
+    };
+    Some(host.to_ascii_lowercase())
+}
+
+fn not_found(keycloak: bool, path: &str) -> Response<Body> {
+    let realm = keycloak && path.strip_prefix("/auth").unwrap_or(path).starts_with("/realms/");
+    error(StatusCode::NOT_FOUND, if realm { "Realm does not exist" } else { "not_found" })
+}
+
+/// Families that this node revoked since its last snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct RevokedHere(RwLock<HashSet<(String, FamilyId)>>);
+
+impl RevokedHere {
+    pub(crate) fn insert(&self, realm: &str, family: FamilyId) {
+        let mut revoked = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.insert((realm.to_owned(), family));
+    }
+
+    pub(crate) fn contains(&self, realm: &str, family: FamilyId) -> bool {
+        let revoked = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        !revoked.is_empty() && revoked.contains(&(realm.to_owned(), family))
+    }
+
+    fn clear_those_in(&self, snapshot: impl Fn(&str, FamilyId) -> bool) {
+        let mut revoked = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.retain(|(realm, family)| !snapshot(realm, *family));
+    }
+}

@@ -1,0 +1,168 @@
+//! The dialect of Keycloak 20 and newer, for clients and APIs that were written against it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokenry_core::grant::Issue;
+use tokenry_core::refresh::Subject;
+use tokenry_core::{Realm, Refusal};
+
+use super::{Granted, Told, not_before, uuid_text};
+use crate::json::Object;
+
+/// Keycloak looks at `grant_type` before it looks at the client.
+pub(super) fn comes_first(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::MissingParameter("grant_type") | Refusal::UnsupportedGrant(_))
+}
+
+/// Keycloak's status, code and text for each refusal. It never sends a challenge.
+pub(super) fn tell(refusal: &Refusal) -> Told {
+    const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
+    let (status, code, text) = match refusal {
+        Refusal::ContentType => (415, "HTTP 415 Unsupported Media Type", None),
+        Refusal::MalformedRequest(_) => (400, "invalid_request", Some("Invalid request".into())),
+        Refusal::MissingParameter("refresh_token") => {
+            (400, "invalid_request", Some("No refresh token".into()))
+        }
+        Refusal::MissingParameter("username") => {
+            (401, "invalid_request", Some("Missing parameter: username".into()))
+        }
+        // A user without a password and a wrong password are one to Keycloak.
+        Refusal::MissingParameter("password") => {
+            (401, "invalid_grant", Some("Invalid user credentials".into()))
+        }
+        Refusal::MissingParameter(name) => {
+            (400, "invalid_request", Some(format!("Missing form parameter: {name}")))
+        }
+        Refusal::RepeatedParameter(_) => (400, "invalid_request", Some("duplicated parameter".into())),
+        Refusal::MalformedScope => (400, "invalid_scope", Some("Invalid scopes".into())),
+        Refusal::ScopeNotAllowed(scope) => {
+            (400, "invalid_scope", Some(format!("Invalid scopes: {}", printable(scope))))
+        }
+        Refusal::UnsupportedGrant(_) => {
+            (400, "unsupported_grant_type", Some("Unsupported grant_type".into()))
+        }
+        Refusal::WrongSecret | Refusal::SecretExpired => {
+            (401, "unauthorized_client", Some(CREDENTIALS.into()))
+        }
+        Refusal::NoCredentials => (401, "unauthorized_client", Some(CREDENTIALS.into())),
+        Refusal::ClientDisabled
+        | Refusal::MalformedBasic
+        | Refusal::NoClientId
+        | Refusal::UnknownClient
+        | Refusal::UnsupportedAssertion
+        | Refusal::UnsupportedScheme => (401, "invalid_client", Some(CREDENTIALS.into())),
+        Refusal::GrantNotAllowed => (
+            400,
+            "unauthorized_client",
+            Some("Client not allowed for this grant".into()),
+        ),
+        Refusal::WrongPassword => (401, "invalid_grant", Some("Invalid user credentials".into())),
+        Refusal::UserDisabled => (400, "invalid_grant", Some("Account disabled".into())),
+        Refusal::NotARefreshToken => (400, "invalid_grant", Some("Invalid refresh token".into())),
+        Refusal::RefreshTokenExpired => (400, "invalid_grant", Some("Token is not active".into())),
+        Refusal::RefreshTokenStale | Refusal::RefreshTokenReused => {
+            (400, "invalid_grant", Some("Stale token".into()))
+        }
+        Refusal::RefreshTokenOfAnotherClient => (
+            400,
+            "invalid_grant",
+            Some("Invalid refresh token. Token client and authorized client don't match".into()),
+        ),
+        Refusal::FamilyRevoked => (400, "invalid_grant", Some("Session not active".into())),
+        other => (400, other.code().as_str(), None),
+    };
+    Told {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+        code,
+        description: text,
+        challenge: false,
+    }
+}
+
+/// What RFC 6749 §5.2 admits in a description.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='!' | '#'..='[' | ']'..='~')).collect()
+}
+
+/// Keycloak's fields in Keycloak's order.
+pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> String {
+    let issue = granted.issue;
+    let refresh_in = granted.refresh.as_ref().map_or(0, |r| r.expires_in.as_secs());
+    Object::with_capacity(granted.access_token.len() + 1024)
+        .string("access_token", granted.access_token)
+        .number("expires_in", issue.lifetime().as_secs())
+        .number("refresh_expires_in", refresh_in)
+        .then(|o| match &granted.refresh {
+            Some(refresh) => o.string("refresh_token", refresh.text.expose()),
+            None => o,
+        })
+        .string("token_type", token_type)
+        .then(|o| match granted.id_token {
+            Some(token) => o.string("id_token", token),
+            None => o,
+        })
+        .number("not-before-policy", not_before(realm, issue).as_secs())
+        .then(|o| match &granted.refresh {
+            Some(refresh) => o.string("session_state", &refresh.session),
+            None => o,
+        })
+        .string("scope", issue.scope.as_str())
+        .end()
+}
+
+/// Keycloak's claims: `typ` and `azp` in the payload, a service account as the subject.
+pub(super) fn access_claims(realm: &Realm, issue: &Issue, session: Option<&str>, peer: &str) -> String {
+    let (subject, username) = match &issue.subject {
+        Subject::User { name, id } => (id.clone(), name.clone()),
+        Subject::Client => {
+            (service_account(realm, issue), format!("service-account-{}", issue.client.id.to_lowercase()))
+        }
+    };
+    let object = Object::with_capacity(768)
+        .number("exp", issue.expires_at.as_secs())
+        .number("iat", issue.issued_at.as_secs())
+        .string("jti", &uuid_text(&issue.jti))
+        .string("iss", realm.issuer.as_str())
+        .one_or_many("aud", &issue.audience)
+        .string("sub", &subject)
+        .string("typ", "Bearer")
+        .string("azp", &issue.client.id)
+        .then(|o| match session {
+            Some(session) => o.string("sid", session),
+            None => o,
+        })
+        .string("acr", "1")
+        .string("scope", issue.scope.as_str());
+    let object = match issue.subject {
+        Subject::Client => object
+            .string("clientHost", peer)
+            .string("clientAddress", peer)
+            .string("client_id", &issue.client.id),
+        Subject::User { .. } => object,
+    };
+    object.boolean("email_verified", false).string("preferred_username", &username).end()
+}
+
+/// The `sub` of a client's service account: a UUID (version 8) of its realm and identifier, the same for ever.
+fn service_account(realm: &Realm, issue: &Issue) -> String {
+    let name = ["service-account", &realm.name, &issue.client.id].join("\0");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.as_ref()[..16]);
+    id[6] = 0x80 | (id[6] & 0x0f);
+    id[8] = 0x80 | (id[8] & 0x3f);
+    uuid_text(&id)
+}
+
+/// The security headers that Keycloak sends with every JSON answer.
+pub(super) fn decorate(headers: &mut HeaderMap) {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+        (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_XSS_PROTECTION, "1; mode=block"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,145 @@
+//! How a realm speaks: refusals, answers and claims, as bytes.
+//!
+//! Nothing else asks which dialect a realm has, save for the paths ([`crate::directory`]) and the metadata.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokenry_core::family::hyphenated;
+use tokenry_core::grant::Issue;
+use tokenry_core::realm::{Dialect, Endpoint};
+use tokenry_core::refusal::ErrorCode;
+use tokenry_core::{Realm, Refusal, Secret, Timestamp};
+
+use crate::http_answer::{Body, json};
+use crate::json::Object;
+
+mod keycloak;
+mod rfc;
+
+/// A dialect at one endpoint of one realm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voice<'a> {
+    pub(crate) realm: &'a Realm,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+}
+
+/// Everything that a positive answer says.
+pub(crate) struct Granted<'a> {
+    pub(crate) issue: &'a Issue,
+    pub(crate) access_token: &'a str,
+    pub(crate) refresh: Option<GivenRefresh>,
+    pub(crate) id_token: Option<&'a str>,
+}
+
+/// A refresh token in an answer.
+pub(crate) struct GivenRefresh {
+    pub(crate) text: Secret,
+    pub(crate) expires_in: Duration,
+    pub(crate) session: String,
+}
+
+/// A refusal as it goes out.
+pub(crate) struct Told {
+    status: StatusCode,
+    code: &'static str,
+    description: Option<String>,
+    challenge: bool,
+}
+
+impl Voice<'_> {
+    /// Whether what is wrong with the grant is told before the client is authenticated.
+    pub(crate) fn grant_comes_first(&self, refusal: &Refusal) -> bool {
+        match self.realm.dialect {
+            Dialect::Rfc => false,
+            Dialect::Keycloak => keycloak::comes_first(refusal),
+        }
+    }
+
+    /// Whether credentials in the form win over the header.
+    pub(crate) fn form_wins(&self) -> bool {
+        self.realm.dialect == Dialect::Keycloak
+    }
+
+    /// The answer to a request that is refused.
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+        let mut told = match self.realm.dialect {
+            Dialect::Rfc => rfc::tell(refusal),
+            Dialect::Keycloak => keycloak::tell(refusal),
+        };
+        let status = self.endpoint.and_then(|e| e.invalid_grant_status);
+        if let Some(status) = status.filter(|_| refusal.code() == ErrorCode::InvalidGrant) {
+            told.status = StatusCode::from_u16(status).unwrap_or(told.status);
+        }
+        let body = Object::with_capacity(128)
+            .string("error", told.code)
+            .then(|o| match &told.description {
+                Some(description) => o.string("error_description", description),
+                None => o,
+            })
+            .end();
+        let mut response = json(told.status, body);
+        if told.challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge(&self.realm.name));
+        }
+        self.decorate(response.headers_mut());
+        response
+    }
+
+    /// The answer to a request that is granted.
+    pub(crate) fn grant(&self, granted: &Granted<'_>) -> Response<Body> {
+        let token_type = self.endpoint.and_then(|e| e.token_type.as_deref()).unwrap_or("Bearer");
+        let body = match self.realm.dialect {
+            Dialect::Rfc => rfc::answer(granted, token_type),
+            Dialect::Keycloak => keycloak::answer(self.realm, granted, token_type),
+        };
+        let mut response = json(StatusCode::OK, body);
+        self.decorate(response.headers_mut());
+        response
+    }
+
+    /// The claims of the access token.
+    pub(crate) fn access_claims(&self, issue: &Issue, session: Option<&str>, peer: &str) -> String {
+        match self.realm.dialect {
+            Dialect::Rfc => rfc::access_claims(self.realm, issue),
+            Dialect::Keycloak => keycloak::access_claims(self.realm, issue, session, peer),
+        }
+    }
+
+    /// The claims of the ID token (OpenID Connect Core §2).
+    pub(crate) fn id_claims(&self, issue: &Issue) -> String {
+        let jti = uuid_text(&issue.jti);
+        Object::with_capacity(384)
+            .string("iss", self.realm.issuer.as_str())
+            .string("sub", &rfc::subject(issue))
+            .string("aud", &issue.client.id)
+            .number("exp", issue.expires_at.as_secs())
+            .number("iat", issue.issued_at.as_secs())
+            .string("jti", &format!("id-{jti}"))
+            .string("azp", &issue.client.id)
+            .end()
+    }
+
+    fn decorate(&self, headers: &mut HeaderMap) {
+        if self.realm.dialect == Dialect::Keycloak {
+            keycloak::decorate(headers);
+        }
+    }
+}
+
+/// `Basic realm="…"`; a realm's name has no character that would need escaping.
+fn challenge(realm: &str) -> HeaderValue {
+    let text = Bytes::from(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
+    HeaderValue::from_maybe_shared(text).unwrap_or(const { HeaderValue::from_static("Basic") })
+}
+
+/// 16 bytes as a UUID.
+fn uuid_text(id: &[u8; 16]) -> String {
+    String::from_utf8_lossy(&hyphenated(id)).into_owned()
+}
+
+/// The latest `not_before` that holds for a client.
+fn not_before(realm: &Realm, issue: &Issue) -> Timestamp {
+    realm.not_before.max(issue.client.not_before)
+}

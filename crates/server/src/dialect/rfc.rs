@@ -1,0 +1,65 @@
+//! The default dialect: RFC 6749 answers, RFC 9068 access tokens.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use tokenry_core::grant::Issue;
+use tokenry_core::refresh::Subject;
+use tokenry_core::refusal::ErrorCode;
+use tokenry_core::{Realm, Refusal};
+
+use super::{Granted, Told, uuid_text};
+use crate::json::Object;
+
+/// RFC 6749 §5.2. No description: the code is all that a caller may know.
+pub(super) fn tell(refusal: &Refusal) -> Told {
+    let code = refusal.code();
+    let client = code == ErrorCode::InvalidClient;
+    Told {
+        status: if client { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST },
+        code: code.as_str(),
+        description: None,
+        challenge: client,
+    }
+}
+
+/// RFC 6749 §5.1. `scope` is there whenever the scope is not empty: the empty text is none (§3.3).
+pub(super) fn answer(granted: &Granted<'_>, token_type: &str) -> String {
+    let issue = granted.issue;
+    Object::with_capacity(granted.access_token.len() + 1024)
+        .string("access_token", granted.access_token)
+        .then(|o| match &granted.refresh {
+            Some(refresh) => o.string("refresh_token", refresh.text.expose()),
+            None => o,
+        })
+        .then(|o| match granted.id_token {
+            Some(token) => o.string("id_token", token),
+            None => o,
+        })
+        .string("token_type", token_type)
+        .number("expires_in", issue.lifetime().as_secs())
+        .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
+        .end()
+}
+
+/// RFC 9068 §2.2.
+pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
+    Object::with_capacity(512)
+        .string("iss", realm.issuer.as_str())
+        .string("sub", &subject(issue))
+        .one_or_many("aud", &issue.audience)
+        .number("exp", issue.expires_at.as_secs())
+        .number("iat", issue.issued_at.as_secs())
+        .string("jti", &uuid_text(&issue.jti))
+        .string("client_id", &issue.client.id)
+        .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
+        .end()
+}
+
+/// RFC 9068 §2.2: the client's identifier where there is no user. A user's is a UUID, which no client is named by.
+pub(super) fn subject(issue: &Issue) -> Cow<'_, str> {
+    match &issue.subject {
+        Subject::Client => Cow::Borrowed(&issue.client.id),
+        Subject::User { id, .. } => Cow::Borrowed(id),
+    }
+}

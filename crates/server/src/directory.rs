@@ -1,0 +1,208 @@
+//! What the server knows, held in memory as one snapshot: realms, clients, users, keys, and where they answer.
+//!
+//! A snapshot never changes. A change makes a new one; whoever holds the old one finishes with it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokenry_core::family::FamilyId;
+use tokenry_core::jose::Algorithm;
+use tokenry_core::key::{KeyRecord, Stage};
+use tokenry_core::realm::{Dialect, Endpoint};
+use tokenry_core::refresh::Sealer;
+use tokenry_core::{Client, MasterKey, Realm, Timestamp, User};
+use tokenry_store::{Revision, Snapshot};
+
+use crate::document::Document;
+use crate::keyring::Keyring;
+use crate::metadata;
+
+/// One snapshot of everything.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) revision: Revision,
+    /// By host name, then by path.
+    hosts: HashMap<String, HashMap<String, Route>>,
+    realms: HashMap<String, Arc<RealmState>>,
+    revoked: HashSet<(String, FamilyId)>,
+    /// When a key leaves a published set, so that this snapshot is out of date by itself.
+    pub(crate) stale_at: Option<Timestamp>,
+}
+
+/// What answers at a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) realm: Arc<RealmState>,
+    pub(crate) resource: Resource,
+}
+
+/// The kinds of thing that a realm serves.
+#[derive(Clone, Debug)]
+pub(crate) enum Resource {
+    /// The token endpoint, or a declared one.
+    Token(Option<Arc<Endpoint>>),
+    /// A JWK set or metadata.
+    Document(Arc<Document>),
+}
+
+/// A realm with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct RealmState {
+    pub(crate) realm: Realm,
+    pub(crate) sealer: Sealer,
+    pub(crate) keyring: Keyring,
+    clients: HashMap<String, Arc<Client>>,
+    users: HashMap<String, User>,
+}
+
+impl RealmState {
+    /// The client with this identifier.
+    pub(crate) fn client(&self, id: &str) -> Option<&Arc<Client>> {
+        self.clients.get(id)
+    }
+
+    /// The user of this name.
+    pub(crate) fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// The algorithms that the realm and its clients sign with.
+    pub(crate) fn algorithms(&self) -> HashSet<Algorithm> {
+        let clients = self.clients.values().filter_map(|client| client.signing);
+        clients.chain([self.realm.tokens.signing]).collect()
+    }
+
+    /// The longest lifetime of an access token that may be about.
+    pub(crate) fn longest_access(&self) -> std::time::Duration {
+        let clients = self.clients.values().filter_map(|client| client.access);
+        clients.chain([self.realm.tokens.access]).max().unwrap_or_default()
+    }
+}
+
+impl Directory {
+    /// Builds a snapshot from what is stored; keys that are open already are taken from `before`.
+    pub(crate) fn build(
+        stored: Snapshot,
+        master: &MasterKey,
+        now: Timestamp,
+        before: Option<&Self>,
+    ) -> Self {
+        let mut clients: HashMap<String, HashMap<String, Arc<Client>>> = HashMap::new();
+        for client in stored.clients {
+            let of_realm = clients.entry(client.realm.clone()).or_default();
+            of_realm.insert(client.id.clone(), Arc::new(client));
+        }
+        let mut users: HashMap<String, HashMap<String, User>> = HashMap::new();
+        for user in stored.users {
+            users.entry(user.realm.clone()).or_default().insert(user.name.clone(), user);
+        }
+        let mut keys: HashMap<String, Vec<KeyRecord>> = HashMap::new();
+        for key in stored.keys.into_iter().filter(|key| key.stage(now) != Stage::Gone) {
+            keys.entry(key.realm.clone()).or_default().push(key);
+        }
+
+        let mut directory = Self {
+            revision: stored.revision,
+            revoked: stored.revoked.into_iter().map(|(realm, family, _)| (realm, family)).collect(),
+            ..Self::default()
+        };
+        for realm in stored.realms {
+            let name = realm.name.clone();
+            let Some(sealer) = Sealer::new(master, &name) else {
+                tracing::error!(realm = name, "the realm's refresh key cannot be derived");
+                continue;
+            };
+            let open_before = before.and_then(|d| d.realms.get(&name)).map(|state| &state.keyring);
+            let records = keys.remove(&name).unwrap_or_default();
+            let state = Arc::new(RealmState {
+                keyring: Keyring::open(master, realm.dialect, records, open_before),
+                clients: clients.remove(&name).unwrap_or_default(),
+                users: users.remove(&name).unwrap_or_default(),
+                sealer,
+                realm,
+            });
+            directory.stale_at = [directory.stale_at, state.keyring.changes_at(now)].into_iter().flatten().min();
+            directory.publish(&state, now);
+            directory.realms.insert(name, state);
+        }
+        directory
+    }
+
+    /// Gives a realm its places.
+    fn publish(&mut self, state: &Arc<RealmState>, now: Timestamp) {
+        let realm = &state.realm;
+        let jwks = Arc::new(metadata::jwks(state, now));
+        let metadata = Arc::new(metadata::metadata(state));
+        let mut routes = Vec::new();
+        let mut at = |path: String, resource: Resource| {
+            routes.push((path, Route { realm: Arc::clone(state), resource }));
+        };
+        let base = realm.issuer.path();
+        match realm.dialect {
+            Dialect::Rfc => {
+                at(format!("{base}/token"), Resource::Token(None));
+                at(format!("{base}/jwks"), Resource::Document(Arc::clone(&jwks)));
+            }
+            Dialect::Keycloak => {
+                // `/auth` was the root of every path until Keycloak 17; clients of both kinds are about.
+                let old = base.strip_prefix("/auth").filter(|rest| rest.starts_with("/realms/"));
+                let new = base.starts_with("/realms/").then(|| format!("/auth{base}"));
+                for base in [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten() {
+                    let base = format!("{base}/protocol/openid-connect");
+                    at(format!("{base}/token"), Resource::Token(None));
+                    at(format!("{base}/certs"), Resource::Document(Arc::clone(&jwks)));
+                }
+            }
+        }
+        // RFC 8414 §3.1 puts the well-known part before the path; OpenID Connect Discovery §4 after it.
+        for (before, after) in [
+            ("/.well-known/oauth-authorization-server", ""),
+            ("/.well-known/openid-configuration", ""),
+            ("", "/.well-known/openid-configuration"),
+            ("", "/.well-known/oauth-authorization-server"),
+        ] {
+            at(format!("{before}{base}{after}"), Resource::Document(Arc::clone(&metadata)));
+        }
+        for endpoint in &realm.endpoints {
+            let path = format!("{base}{}", endpoint.path);
+            at(path, Resource::Token(Some(Arc::new(endpoint.clone()))));
+        }
+
+        for host in realm.aliases.iter().map(String::as_str).chain([realm.issuer.host()]) {
+            let taken = self.hosts.entry(host.to_owned()).or_default();
+            for (path, route) in &routes {
+                // The first realm keeps its place; which of two comes first is settled by name, and reported.
+                let place = taken.entry(path.clone()).or_insert_with(|| route.clone());
+                if place.realm.realm.name != realm.name {
+                    tracing::error!(host, path, realm = realm.name, "another realm answers here already");
+                }
+            }
+        }
+    }
+
+    /// What answers at a host and a path.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Route> {
+        self.hosts.get(host)?.get(path)
+    }
+
+    /// Whether any realm of this host speaks Keycloak's dialect, so that what is not found is told in it.
+    pub(crate) fn speaks_keycloak(&self, host: &str) -> bool {
+        let routes = self.hosts.get(host).into_iter().flat_map(HashMap::values);
+        routes.into_iter().any(|route| route.realm.realm.dialect == Dialect::Keycloak)
+    }
+
+    /// All realms.
+    pub(crate) fn realms(&self) -> impl Iterator<Item = &Arc<RealmState>> {
+        self.realms.values()
+    }
+
+    /// How many clients there are.
+    pub(crate) fn client_count(&self) -> usize {
+        self.realms.values().map(|state| state.clients.len()).sum()
+    }
+
+    /// Whether a family was revoked before this snapshot was taken.
+    pub(crate) fn is_revoked(&self, realm: &str, family: FamilyId) -> bool {
+        !self.revoked.is_empty() && self.revoked.contains(&(realm.to_owned(), family))
+    }
+}

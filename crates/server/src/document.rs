@@ -1,0 +1,65 @@
+//! Public documents: written once, served from memory, cached by whoever asks (RFC 9111).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::http_answer::{Body, full};
+
+/// A document with its validator.
+#[derive(Debug)]
+pub(crate) struct Document {
+    content_type: &'static str,
+    body: Bytes,
+    etag: HeaderValue,
+}
+
+/// How long others may keep a document. A key is announced for longer (`KeyPolicy::announce`).
+const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+impl Document {
+    pub(crate) fn new(content_type: &'static str, body: String) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
+        let hex: String = digest.as_ref()[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let etag = HeaderValue::try_from(format!("\"{hex}\""));
+        Self {
+            content_type,
+            body: Bytes::from(body),
+            etag: etag.unwrap_or(const { HeaderValue::from_static("\"-\"") }),
+        }
+    }
+
+    /// Answers `GET` and `HEAD`, with 304 for whoever has it already; `OPTIONS` names both.
+    pub(crate) fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Body> {
+        const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+        if *method == Method::OPTIONS || !matches!(*method, Method::GET | Method::HEAD) {
+            let options = *method == Method::OPTIONS;
+            let status = if options { StatusCode::NO_CONTENT } else { StatusCode::METHOD_NOT_ALLOWED };
+            let mut response = full(status, Bytes::new());
+            response.headers_mut().insert(header::ALLOW, ALLOW);
+            return response;
+        }
+        let fresh = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+            value.to_str().is_ok_and(|v| {
+                v.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes())
+            })
+        });
+        let mut response = match (fresh, method) {
+            (true, _) => full(StatusCode::NOT_MODIFIED, Bytes::new()),
+            // The server leaves the body out of an answer to HEAD and keeps its length.
+            (false, _) => full(StatusCode::OK, self.body.clone()),
+        };
+        let headers = response.headers_mut();
+        if !fresh {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        response
+    }
+
+    #[cfg(test)]
+    pub(crate) fn body(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}

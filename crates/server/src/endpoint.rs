@@ -1,0 +1,3 @@
+//! What answers at the places of a realm.
+
+pub(crate) mod token;

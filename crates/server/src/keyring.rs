@@ -1,0 +1,150 @@
+//! The signing keys of a realm, opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey};
+use tokenry_core::key::{KeyRecord, Stage, signing};
+use tokenry_core::realm::Dialect;
+use tokenry_core::{MasterKey, Timestamp};
+
+use crate::clock::random;
+
+/// A private key with the headers that it writes.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    key: SigningKey,
+    /// The header of access tokens.
+    access: PreparedHeader,
+    /// The header of ID tokens.
+    id: PreparedHeader,
+}
+
+/// Which kind of token is signed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Access,
+    Id,
+}
+
+impl Signer {
+    fn open(master: &MasterKey, record: &KeyRecord, dialect: Dialect) -> Option<Self> {
+        let pkcs8 = master.open(&purpose(&record.realm, &record.kid), &record.sealed).ok()?;
+        let key = SigningKey::from_pkcs8(record.algorithm, &pkcs8).ok()?.with_kid(record.kid.clone());
+        // RFC 9068 §2.1 against Keycloak, whose access tokens are of type `JWT`.
+        let access = match dialect {
+            Dialect::Rfc => "at+jwt",
+            Dialect::Keycloak => "JWT",
+        };
+        Some(Self { access: key.header(access), id: key.header("JWT"), key })
+    }
+
+    /// A compact JWT of these claims.
+    pub(crate) fn sign(&self, kind: Kind, claims: &str) -> Option<String> {
+        let header = match kind {
+            Kind::Access => &self.access,
+            Kind::Id => &self.id,
+        };
+        let mut token = String::new();
+        self.key.sign_compact(header, claims.as_bytes(), &mut token).ok()?;
+        Some(token)
+    }
+}
+
+/// Makes a key that begins to sign at `signs_at`.
+pub(crate) fn make(
+    master: &MasterKey,
+    realm: &str,
+    algorithm: Algorithm,
+    now: Timestamp,
+    signs_at: Timestamp,
+) -> Option<KeyRecord> {
+    let pkcs8 = jose::generate(algorithm).ok()?;
+    let kid = SigningKey::from_pkcs8(algorithm, pkcs8.as_bytes()).ok()?.kid().to_owned();
+    let sealed = master.seal(&purpose(realm, &kid), random().ok()?, pkcs8.as_bytes())?;
+    Some(KeyRecord {
+        realm: realm.to_owned(),
+        kid,
+        algorithm,
+        sealed,
+        announced_at: now,
+        signs_at,
+        retired_at: None,
+        gone_at: None,
+    })
+}
+
+/// What a private key is sealed for: this realm, this name, nothing else.
+fn purpose<'a>(realm: &'a str, kid: &'a str) -> [&'a str; 3] {
+    ["signing key", realm, kid]
+}
+
+/// All keys of a realm that are not gone.
+#[derive(Debug, Default)]
+pub(crate) struct Keyring {
+    records: Vec<KeyRecord>,
+    signers: HashMap<String, Arc<Signer>>,
+}
+
+impl Keyring {
+    /// Opens the keys of a realm, taking from `before` what is open already.
+    ///
+    /// A key that does not open (another master key, damaged) is left out and reported: one bad key spoils no realm.
+    pub(crate) fn open(
+        master: &MasterKey,
+        dialect: Dialect,
+        records: Vec<KeyRecord>,
+        before: Option<&Self>,
+    ) -> Self {
+        let mut signers = HashMap::new();
+        for record in &records {
+            let known = before.and_then(|ring| ring.same(record));
+            match known.or_else(|| Signer::open(master, record, dialect).map(Arc::new)) {
+                Some(signer) => {
+                    signers.insert(record.kid.clone(), signer);
+                }
+                None => tracing::error!(realm = record.realm, kid = record.kid, "signing key does not open"),
+            }
+        }
+        Self { records, signers }
+    }
+
+    fn same(&self, record: &KeyRecord) -> Option<Arc<Signer>> {
+        let sealed_alike = self.records.iter().any(|r| r.kid == record.kid && r.sealed == record.sealed);
+        sealed_alike.then(|| self.signers.get(&record.kid).cloned()).flatten()
+    }
+
+    /// The key that signs with an algorithm at `now`.
+    pub(crate) fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Signer> {
+        let of_algorithm: Vec<&KeyRecord> =
+            self.records.iter().filter(|r| r.algorithm == algorithm).collect();
+        let record = match of_algorithm[..] {
+            [] => None,
+            [only] if only.stage(now) == Stage::Signing => Some(only),
+            _ => signing(&self.records, now, algorithm),
+        };
+        record.and_then(|r| self.signers.get(&r.kid)).map(|signer| &**signer)
+    }
+
+    /// The records of one algorithm.
+    pub(crate) fn records(&self, algorithm: Algorithm) -> Vec<KeyRecord> {
+        self.records.iter().filter(|r| r.algorithm == algorithm).cloned().collect()
+    }
+
+    /// The algorithms of which there are keys.
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.records.iter().map(|r| r.algorithm)
+    }
+
+    /// The public halves of all keys that are not gone at `now`, as a JWK set.
+    pub(crate) fn jwks(&self, now: Timestamp) -> String {
+        let public = self.records.iter().filter(|r| r.stage(now) != Stage::Gone);
+        let keys = public.filter_map(|r| self.signers.get(&r.kid)).map(|s| s.key.public_jwk().clone());
+        JwkSet::new(keys.collect()).map_or_else(|_| r#"{"keys":[]}"#.to_owned(), |set| set.to_json())
+    }
+
+    /// When the set that is published changes next by itself.
+    pub(crate) fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.records.iter().filter_map(|r| r.gone_at).filter(|at| *at > now).min()
+    }
+}

@@ -1,0 +1,95 @@
+//! What is counted (OpenMetrics), with names and labels that stay.
+
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokenry_core::refusal::ErrorCode;
+use tokenry_core::request::GrantType;
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Realm {
+    realm: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Granted {
+    realm: String,
+    grant: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Refused {
+    realm: String,
+    error: &'static str,
+}
+
+/// The server's metrics. Labels are bounded: realms, grants and error codes, never clients.
+pub(crate) struct Metrics {
+    registry: Registry,
+    issued: Family<Granted, Counter>,
+    refused: Family<Refused, Counter>,
+    unavailable: Family<Realm, Counter>,
+    reused: Family<Realm, Counter>,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Requests turned away since too many were under way.
+    pub(crate) shed: Counter,
+    /// Whether the store answered when it was asked last.
+    pub(crate) store_up: Gauge,
+    /// Clients held in memory.
+    pub(crate) clients: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("tokenry");
+        let (issued, refused) = (Family::default(), Family::default());
+        let (unavailable, reused) = (Family::default(), Family::default());
+        let (connections, store_up, clients) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let shed = Counter::default();
+        registry.register("tokens_issued", "Access tokens issued", issued.clone());
+        registry.register("token_requests_refused", "Token requests refused", refused.clone());
+        registry.register("token_requests_unavailable", "Token requests answered 503", unavailable.clone());
+        registry.register("refresh_tokens_reused", "Families revoked since a used token came back", reused.clone());
+        registry.register("connections", "Connections that are open", connections.clone());
+        registry.register("requests_shed", "Requests turned away under overload", shed.clone());
+        registry.register("store_up", "Whether the store answered when it was asked last", store_up.clone());
+        registry.register("clients", "Clients held in memory", clients.clone());
+        Self { registry, issued, refused, unavailable, reused, connections, shed, store_up, clients }
+    }
+
+    pub(crate) fn issued(&self, realm: &str, grant: GrantType) {
+        self.issued.get_or_create(&Granted { realm: realm.into(), grant: grant.as_str() }).inc();
+    }
+
+    pub(crate) fn refused(&self, realm: &str, code: ErrorCode) {
+        self.refused.get_or_create(&Refused { realm: realm.into(), error: code.as_str() }).inc();
+    }
+
+    pub(crate) fn unavailable(&self, realm: &str) {
+        self.unavailable.get_or_create(&Realm { realm: realm.into() }).inc();
+    }
+
+    pub(crate) fn reused(&self, realm: &str) {
+        self.reused.get_or_create(&Realm { realm: realm.into() }).inc();
+    }
+
+    /// All of them as OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics(..)")
+    }
+}

@@ -1,0 +1,249 @@
+//! The accept loop: sockets in, answers out, within limits, until it is told to end.
+//!
+//! It is our own, since the ready-made ones set no timer: without one, hyper never closes a connection whose head
+//! does not arrive. The protocol is settled by ALPN before hyper sees the connection, for the same reason: guessing
+//! it from the first bytes would wait for them without limit.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::clock::random;
+use crate::http_answer::{Body, error, unavailable};
+use crate::tls::{Tls, h2};
+
+/// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How many requests one HTTP/2 connection may have under way.
+const MAX_STREAMS: u32 = 128;
+
+/// The largest head of a request, in bytes. Ours have a Basic header and little else.
+const MAX_HEAD: usize = 16 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers requests on `listener` until `shutdown` is done, and then finishes those it has accepted.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let server = Arc::new(Server { requests: Semaphore::new(app.limits.max_requests), app, tls });
+    let answer = |server: &Arc<Server>, stream, peer, watcher| {
+        let server = Arc::clone(server);
+        async move { server.connection(stream, peer, watcher).await }
+    };
+    let limits = server.app.limits.clone();
+    accept(listener, limits.max_connections, limits.drain_timeout, shutdown, |stream, peer, watcher| {
+        answer(&server, stream, peer, watcher)
+    })
+    .await;
+}
+
+/// Accepts connections within a limit until `shutdown` is done, then lets them finish.
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    max_connections: usize,
+    drain: Duration,
+    shutdown: impl Future<Output = ()>,
+    connection: impl Fn(TcpStream, SocketAddr, Watcher) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(max_connections));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let answered = connection(stream, peer, graceful.watcher());
+                tokio::spawn(async move {
+                    answered.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    drop(listener);
+    if timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not finish in time and were closed");
+    }
+}
+
+struct Server {
+    app: Arc<App>,
+    tls: Option<Tls>,
+    requests: Semaphore,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let _ = stream.set_nodelay(true);
+        let connections = self.app.metrics.connections.clone();
+        connections.inc();
+        match &self.tls {
+            None => self.http(stream, false, peer.ip(), watcher).await,
+            Some(tls) => {
+                let shaken = timeout(self.app.limits.handshake_timeout, tls.accept(stream)).await;
+                match shaken {
+                    Ok(Ok(stream)) => {
+                        let h2 = h2(&stream);
+                        self.http(stream, h2, peer.ip(), watcher).await;
+                    }
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                }
+            }
+        }
+        connections.dec();
+    }
+
+    async fn http(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        h2: bool,
+        peer: IpAddr,
+        watcher: Watcher,
+    ) {
+        let limits = &self.app.limits;
+        let io = TokioIo::new(stream);
+        let service = service_fn(|request| {
+            let server = Arc::clone(self);
+            async move { Ok::<_, Infallible>(server.request(request, peer).await) }
+        });
+        let ended = if h2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(limits.header_timeout)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_HEAD as u32)
+                .serve_connection(io, service);
+            watcher.watch(connection).await
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.header_timeout)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(io, service);
+            watcher.watch(connection).await
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn request(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let id = request_id(&request);
+        let mut response = match self.requests.try_acquire() {
+            Err(_) => {
+                self.app.metrics.shed.inc();
+                unavailable()
+            }
+            Ok(_permit) => match self.read(request).await {
+                Ok(request) => self.app.handle(request, peer).await,
+                Err(response) => response,
+            },
+        };
+        if let Some(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    /// Reads a body within its limits.
+    async fn read(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Response<Body>> {
+        let limits = &self.app.limits;
+        let (parts, body) = request.into_parts();
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64) {
+            return Err(closing(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        match timeout(limits.body_timeout, collect(body, limits.max_body)).await {
+            Err(_) => Err(closing(StatusCode::REQUEST_TIMEOUT)),
+            Ok(Err(Unread::TooLarge)) => Err(closing(StatusCode::PAYLOAD_TOO_LARGE)),
+            Ok(Err(Unread::Broken)) => Err(closing(StatusCode::BAD_REQUEST)),
+            Ok(Ok(body)) => Ok(Request::from_parts(parts, body)),
+        }
+    }
+}
+
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+/// The whole body, if it is no larger than `limit`. One chunk, as nearly always, is not copied.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        if first.len() + rest.len() + chunk.remaining() > limit {
+            return Err(Unread::TooLarge);
+        }
+        if first.is_empty() {
+            first = chunk;
+        } else {
+            rest.extend_from_slice(&chunk);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+/// An error after which the connection is of no more use: the rest of the body was not read.
+fn closing(status: StatusCode) -> Response<Body> {
+    let mut response = error(status, "invalid_request");
+    response.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+    response
+}
+
+/// The caller's request id, if it is harmless; otherwise one of ours.
+fn request_id(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let theirs = request.headers().get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+    theirs.cloned().or_else(|| {
+        let hex: String = random::<8>().ok()?.iter().map(|b| format!("{b:02x}")).collect();
+        HeaderValue::try_from(hex).ok()
+    })
+}
+
+/// 1 to 64 of `A-Z a-z 0-9 . _ -`: safe in every log.
+fn is_request_id(id: &[u8]) -> bool {
+    (1..=64).contains(&id.len())
+        && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
