@@ -213,9 +213,10 @@ pub fn authenticate(
         None if expired => Err(Refusal::SecretExpired),
         None => Err(Refusal::WrongSecret),
         Some(_) if !client.enabled => Err(Refusal::ClientDisabled),
-        Some(credential) => {
-            Ok(AuthenticatedClient { client: Arc::clone(client), by: Proof::Credential(credential) })
-        }
+        Some(credential) => Ok(AuthenticatedClient {
+            client: Arc::clone(client),
+            by: Proof::Credential(credential),
+        }),
     }
 }
 

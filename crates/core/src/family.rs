@@ -118,15 +118,16 @@ impl Rotation {
             revoked_at: None,
             expires_at: self.expires_at,
         };
-        let successor = |f: Family| Rotated::Successor {
-            generation: f.generation,
-            rotated_at: f.rotated_at,
-        };
+        let successor =
+            |f: Family| Rotated::Successor { generation: f.generation, rotated_at: f.rotated_at };
         let Some(known) = family else {
             return if self.presented == 0 {
                 (next, successor(next))
             } else {
-                (Family { generation: self.presented, revoked_at: Some(self.now), ..next }, Rotated::Reused)
+                (
+                    Family { generation: self.presented, revoked_at: Some(self.now), ..next },
+                    Rotated::Reused,
+                )
             };
         };
         let expires_at = known.expires_at.max(self.expires_at);
@@ -164,7 +165,10 @@ mod tests {
             expires_at: Timestamp::from_secs(1000),
         };
         let revoked = Family { revoked_at: Some(Timestamp::EPOCH), ..known(3, 100) };
-        let next = |generation, at| Rotated::Successor { generation, rotated_at: Timestamp::from_secs(at) };
+        let next = |generation, at| Rotated::Successor {
+            generation,
+            rotated_at: Timestamp::from_secs(at),
+        };
         let cases = [
             ("first refresh", None, 0, next(1, 110)),
             ("a row that was lost", None, 2, Rotated::Reused),
@@ -188,7 +192,11 @@ mod tests {
             };
             let (after, rotated) = rotation.apply(family);
             assert_eq!(rotated, expected, "{name}");
-            assert_eq!(after.revoked_at.is_some(), !matches!(rotated, Rotated::Successor { .. }), "{name}");
+            assert_eq!(
+                after.revoked_at.is_some(),
+                !matches!(rotated, Rotated::Successor { .. }),
+                "{name}"
+            );
         }
     }
 }

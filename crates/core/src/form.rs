@@ -95,7 +95,10 @@ mod tests {
     #[test]
     fn row_019_broken_encoding_is_refused() {
         for bad in ["a=%zz", "a=%", "a=%4", "a=%00", "a=\0", "%=a", "a=%ff", "a=%c3", "a=%+1"] {
-            assert!(matches!(Form::parse(bad.as_bytes()), Err(Refusal::MalformedRequest(_))), "{bad}");
+            assert!(
+                matches!(Form::parse(bad.as_bytes()), Err(Refusal::MalformedRequest(_))),
+                "{bad}"
+            );
         }
         assert!(Form::parse(b"a=\xff").is_err());
     }

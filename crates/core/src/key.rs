@@ -157,7 +157,11 @@ mod tests {
                     KeyStep::Forget { kid } => keys.retain(|k| k.kid != kid),
                 }
             }
-            assert_eq!(steps(&keys, &KeyPolicy::default(), HOUR, now), [], "a second run has nothing to do");
+            assert_eq!(
+                steps(&keys, &KeyPolicy::default(), HOUR, now),
+                [],
+                "a second run has nothing to do"
+            );
             history.push((now, keys.clone()));
         }
         history
@@ -183,7 +187,10 @@ mod tests {
                 assert!(now.since(signer.announced_at) >= DAY);
                 let published_until = history
                     .iter()
-                    .filter(|(at, keys)| at >= now && keys.iter().any(|k| k.kid == *old && k.stage(*at) != Stage::Gone))
+                    .filter(|(at, keys)| {
+                        at >= now
+                            && keys.iter().any(|k| k.kid == *old && k.stage(*at) != Stage::Gone)
+                    })
                     .map(|(at, _)| *at)
                     .max();
                 assert!(published_until.unwrap().since(*now) >= HOUR);

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_256_GCM, AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
@@ -38,7 +40,8 @@ impl MasterKey {
 
     /// The key that the refresh tokens of a realm are sealed under.
     pub(crate) fn refresh_key(&self, realm: &str) -> Option<RefreshKeys> {
-        let seal = UnboundKey::new(&AES_256_GCM_SIV, &*self.derive(&["refresh token", realm])).ok()?;
+        let seal =
+            UnboundKey::new(&AES_256_GCM_SIV, &*self.derive(&["refresh token", realm])).ok()?;
         let nonce = self.derive(&["refresh token successor", realm]);
         Some(RefreshKeys {
             seal: LessSafeKey::new(seal),
@@ -58,9 +61,14 @@ impl MasterKey {
     }
 
     /// Opens what [`seal`](Self::seal) sealed for the same purpose.
-    pub fn open(&self, purpose: &[&str], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotSealedHere> {
+    pub fn open(
+        &self,
+        purpose: &[&str],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotSealedHere> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(NotSealedHere)?;
-        let key = UnboundKey::new(&AES_256_GCM, &*self.derive(purpose)).map_err(|_| NotSealedHere)?;
+        let key =
+            UnboundKey::new(&AES_256_GCM, &*self.derive(purpose)).map_err(|_| NotSealedHere)?;
         let mut plain = Zeroizing::new(body.to_vec());
         let len = LessSafeKey::new(key)
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut plain)

@@ -151,7 +151,9 @@ pub fn is_host(host: &str) -> bool {
             (1..=253).contains(&host.len())
                 && host.split('.').all(|label| {
                     !label.is_empty()
-                        && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+                        && label
+                            .bytes()
+                            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
                 })
         }
     }
@@ -311,7 +313,10 @@ mod tests {
     fn row_164_an_issuer_is_an_https_url_without_query_and_fragment() {
         let cases = [
             ("https://auth.example.com", Ok(("auth.example.com", ""))),
-            ("https://auth.example.com:8443/auth/realms/a", Ok(("auth.example.com", "/auth/realms/a"))),
+            (
+                "https://auth.example.com:8443/auth/realms/a",
+                Ok(("auth.example.com", "/auth/realms/a")),
+            ),
             ("http://localhost:8080/a", Ok(("localhost", "/a"))),
             ("http://127.0.0.1", Ok(("127.0.0.1", ""))),
             ("https://[::1]:8443/x", Ok(("[::1]", "/x"))),

@@ -86,7 +86,11 @@ pub fn expiry(issued_at: Timestamp, started_at: Timestamp, policy: &RefreshPolic
 }
 
 /// When no refresh token of a family can be good any more, if none is issued after `now`.
-pub fn family_end(now: Timestamp, token: &RefreshToken, policy: Option<&RefreshPolicy>) -> Timestamp {
+pub fn family_end(
+    now: Timestamp,
+    token: &RefreshToken,
+    policy: Option<&RefreshPolicy>,
+) -> Timestamp {
     let lifetime = policy.map_or(Duration::ZERO, |p| p.lifetime);
     token.expires_at.max(now + lifetime)
 }
@@ -113,7 +117,8 @@ impl Sealer {
         let unique = Nonce::assume_unique_for_key(nonce);
         // Sealing fails only beyond 2^36 bytes. Without a tag the text opens nowhere.
         let _ = self.keys.seal.seal_in_place_append_tag(unique, aad, &mut content);
-        let mut text = String::with_capacity(PREFIX.len() + (NONCE_LEN + content.len()) * 4 / 3 + 4);
+        let mut text =
+            String::with_capacity(PREFIX.len() + (NONCE_LEN + content.len()) * 4 / 3 + 4);
         text.push_str(PREFIX);
         content.splice(..0, nonce);
         BASE64_URL_SAFE_NO_PAD.encode_string(&content, &mut text);
@@ -132,7 +137,8 @@ impl Sealer {
         let mut sealed = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (nonce, body) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
         let aad = Aad::from(self.realm.as_bytes());
-        let content = self.keys.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, body).ok()?;
+        let content =
+            self.keys.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, body).ok()?;
         decode(content)
     }
 }
@@ -298,7 +304,10 @@ mod tests {
         };
         let start = Timestamp::from_secs(1000);
         assert_eq!(expiry(start, start, &policy), Timestamp::from_secs(1060));
-        assert_eq!(expiry(start + Duration::from_secs(50), start, &policy), Timestamp::from_secs(1100));
+        assert_eq!(
+            expiry(start + Duration::from_secs(50), start, &policy),
+            Timestamp::from_secs(1100)
+        );
     }
 
     proptest! {

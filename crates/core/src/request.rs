@@ -40,9 +40,7 @@ pub struct TokenRequest {
 }
 
 /// The grants that a client may be registered for, by their name on the wire.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GrantType {
@@ -233,13 +231,16 @@ impl Credentials {
             return Err(Refusal::UnsupportedAssertion);
         }
         let in_form = match (form.get("client_id"), form.get("client_secret")) {
-            (Some(id), Some(secret)) => Some(Presented { client_id: id.into(), secret: Secret::new(secret) }),
+            (Some(id), Some(secret)) => {
+                Some(Presented { client_id: id.into(), secret: Secret::new(secret) })
+            }
             (None, Some(_)) if received.authorization.is_none() => {
                 return Err(Refusal::MalformedRequest("client_secret without client_id"));
             }
             _ => None,
         };
-        let Some(header) = received.authorization.filter(|_| !(received.form_wins && in_form.is_some()))
+        let Some(header) =
+            received.authorization.filter(|_| !(received.form_wins && in_form.is_some()))
         else {
             return Ok(match in_form {
                 Some(presented) => Self::Secret { presented, raw: None },
@@ -253,7 +254,8 @@ impl Credentials {
         let basic = Self::from_basic(header)?;
         match (form.get("client_id"), &basic) {
             (Some(id), Self::Secret { presented, raw })
-                if id != presented.client_id && raw.as_ref().is_none_or(|raw| raw.client_id != id) =>
+                if id != presented.client_id
+                    && raw.as_ref().is_none_or(|raw| raw.client_id != id) =>
             {
                 Err(Refusal::MalformedRequest("two client identifiers"))
             }
@@ -267,7 +269,8 @@ impl Credentials {
         if !scheme.eq_ignore_ascii_case(b"Basic ") {
             return Err(Refusal::UnsupportedScheme);
         }
-        let decoded = BASE64_STANDARD.decode(rest.trim_ascii()).map_err(|_| Refusal::MalformedBasic)?;
+        let decoded =
+            BASE64_STANDARD.decode(rest.trim_ascii()).map_err(|_| Refusal::MalformedBasic)?;
         // RFC 7617 leaves the charset open: UTF-8 where it is, Latin-1 where it can only be that.
         let pair = String::from_utf8(decoded)
             .unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect());
@@ -310,7 +313,9 @@ fn is_form(content_type: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::ErrorCode::{self, InvalidClient, InvalidRequest, InvalidScope, UnsupportedGrantType};
+    use crate::refusal::ErrorCode::{
+        self, InvalidClient, InvalidRequest, InvalidScope, UnsupportedGrantType,
+    };
 
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
@@ -342,7 +347,11 @@ mod tests {
             ),
             (
                 "grant_type=password&username=u&password=p",
-                Ok(Grant::Password { username: "u".into(), password: Secret::new("p"), scope: None }),
+                Ok(Grant::Password {
+                    username: "u".into(),
+                    password: Secret::new("p"),
+                    scope: None,
+                }),
             ),
             (
                 "grant_type=refresh_token&refresh_token=r",
@@ -360,12 +369,15 @@ mod tests {
     #[test]
     fn row_007_row_008_a_parameter_is_sent_once() {
         for name in ONCE {
-            let body = format!("grant_type=client_credentials&{name}=client_credentials&{name}=client_credentials");
+            let body = format!(
+                "grant_type=client_credentials&{name}=client_credentials&{name}=client_credentials"
+            );
             let refused = match parse(None, &body) {
                 Ok(request) => request.grant.unwrap_err().code(),
                 Err(code) => code,
             };
-            let expected = if name.starts_with("client_assertion") { InvalidClient } else { InvalidRequest };
+            let expected =
+                if name.starts_with("client_assertion") { InvalidClient } else { InvalidRequest };
             assert_eq!(refused, expected, "{name}");
         }
     }
@@ -400,7 +412,11 @@ mod tests {
                 grant: Some(GrantType::RefreshToken),
                 ..Received::default()
             };
-            TokenRequest::parse(&received).unwrap().grant.map(|g| g.grant_type()).map_err(|r| r.code())
+            TokenRequest::parse(&received)
+                .unwrap()
+                .grant
+                .map(|g| g.grant_type())
+                .map_err(|r| r.code())
         };
         assert_eq!(at("refresh_token=r"), Ok(GrantType::RefreshToken));
         assert_eq!(at("refresh_token=r&grant_type=refresh_token"), Ok(GrantType::RefreshToken));
@@ -449,9 +465,14 @@ mod tests {
         }
     }
 
-    fn presented(authorization: Option<&str>, body: &str) -> Result<Vec<(String, String)>, ErrorCode> {
+    fn presented(
+        authorization: Option<&str>,
+        body: &str,
+    ) -> Result<Vec<(String, String)>, ErrorCode> {
         Ok(match parse(authorization, body)?.credentials {
-            Credentials::None { client_id } => client_id.into_iter().map(|id| (id, String::new())).collect(),
+            Credentials::None { client_id } => {
+                client_id.into_iter().map(|id| (id, String::new())).collect()
+            }
             Credentials::Secret { presented, raw } => [Some(presented), raw]
                 .into_iter()
                 .flatten()
@@ -471,7 +492,10 @@ mod tests {
             (basic("a:b:c"), pairs(&[("a", "b:c")])),
             (basic("a:"), pairs(&[("a", "")])),
             (basic("a:b").replace("Basic", "bAsIc"), pairs(&[("a", "b")])),
-            (basic("cl%3Ai+ent:s%2Be+c"), pairs(&[("cl:i ent", "s+e c"), ("cl%3Ai+ent", "s%2Be+c")])),
+            (
+                basic("cl%3Ai+ent:s%2Be+c"),
+                pairs(&[("cl:i ent", "s+e c"), ("cl%3Ai+ent", "s%2Be+c")]),
+            ),
             (basic("a:s+e c%r"), pairs(&[("a", "s+e c%r")])),
             (basic("a:ä"), pairs(&[("a", "ä")])),
             (format!("Basic {}", BASE64_STANDARD.encode(b"a:\xe4")), pairs(&[("a", "ä")])),
@@ -483,9 +507,22 @@ mod tests {
 
     #[test]
     fn row_044_row_046_a_header_that_is_not_basic_is_no_client() {
-        let bad = ["", "Basic", "Basic ", "Basic !!", "Bearer abc", "Digest x", &basic("ab"), &basic(":b")];
+        let bad = [
+            "",
+            "Basic",
+            "Basic ",
+            "Basic !!",
+            "Bearer abc",
+            "Digest x",
+            &basic("ab"),
+            &basic(":b"),
+        ];
         for header in bad {
-            assert_eq!(presented(Some(header), "grant_type=client_credentials"), Err(InvalidClient), "{header}");
+            assert_eq!(
+                presented(Some(header), "grant_type=client_credentials"),
+                Err(InvalidClient),
+                "{header}"
+            );
         }
     }
 
@@ -501,7 +538,8 @@ mod tests {
 
     #[test]
     fn in_keycloaks_dialect_the_form_wins() {
-        let (header, body) = (basic("a:b"), "grant_type=client_credentials&client_id=c&client_secret=d");
+        let (header, body) =
+            (basic("a:b"), "grant_type=client_credentials&client_id=c&client_secret=d");
         let received = Received {
             content_type: Some(FORM),
             authorization: Some(header.as_bytes()),
@@ -526,7 +564,9 @@ mod tests {
 
     #[test]
     fn what_was_presented_shows_no_secret() {
-        let request = parse(Some(&basic("a:hunter2")), "grant_type=password&username=u&password=hunter3").unwrap();
+        let request =
+            parse(Some(&basic("a:hunter2")), "grant_type=password&username=u&password=hunter3")
+                .unwrap();
         let shown = format!("{request:?}");
         assert!(!shown.contains("hunter"), "{shown}");
     }

@@ -51,8 +51,9 @@ fn answer(app: &App, request: &Request<Incoming>) -> Response<Body> {
             json(StatusCode::OK, format!(r#"{{"status":"ok","store":"{store}"}}"#))
         }
         "/metrics" => {
-            const OPEN_METRICS: HeaderValue =
-                HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            const OPEN_METRICS: HeaderValue = HeaderValue::from_static(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            );
             let mut response = full(StatusCode::OK, Bytes::from(app.metrics.text()));
             response.headers_mut().insert(header::CONTENT_TYPE, OPEN_METRICS);
             response

@@ -148,7 +148,8 @@ impl App {
                 let record = |kid: &str| records.iter().find(|r| r.kid == kid).cloned();
                 match step {
                     KeyStep::Announce { signs_at } => {
-                        let made = keyring::make(&self.master, &realm.name, algorithm, now, signs_at);
+                        let made =
+                            keyring::make(&self.master, &realm.name, algorithm, now, signs_at);
                         let key = made.ok_or(StartError::Key)?;
                         tracing::info!(realm = realm.name, kid = key.kid, %algorithm, "signing key announced");
                         changes.push(Change::PutKey(key));
@@ -205,7 +206,8 @@ impl App {
         if deleted > 0 {
             tracing::debug!(deleted, "expired families deleted");
         }
-        self.revoked_here.clear_those_in(|realm, family| self.directory.load().is_revoked(realm, family));
+        self.revoked_here
+            .clear_those_in(|realm, family| self.directory.load().is_revoked(realm, family));
         Ok(())
     }
 

@@ -19,7 +19,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge that reads the clock")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+        Timestamp::from_millis(
+            since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

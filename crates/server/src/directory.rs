@@ -121,7 +121,8 @@ impl Directory {
                 sealer,
                 realm,
             });
-            directory.stale_at = [directory.stale_at, state.keyring.changes_at(now)].into_iter().flatten().min();
+            directory.stale_at =
+                [directory.stale_at, state.keyring.changes_at(now)].into_iter().flatten().min();
             directory.publish(&state, now);
             directory.realms.insert(name, state);
         }
@@ -147,7 +148,9 @@ impl Directory {
                 // `/auth` was the root of every path until Keycloak 17; clients of both kinds are about.
                 let old = base.strip_prefix("/auth").filter(|rest| rest.starts_with("/realms/"));
                 let new = base.starts_with("/realms/").then(|| format!("/auth{base}"));
-                for base in [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten() {
+                for base in
+                    [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten()
+                {
                     let base = format!("{base}/protocol/openid-connect");
                     at(format!("{base}/token"), Resource::Token(None));
                     at(format!("{base}/certs"), Resource::Document(Arc::clone(&jwks)));
@@ -174,7 +177,12 @@ impl Directory {
                 // The first realm keeps its place; which of two comes first is settled by name, and reported.
                 let place = taken.entry(path.clone()).or_insert_with(|| route.clone());
                 if place.realm.realm.name != realm.name {
-                    tracing::error!(host, path, realm = realm.name, "another realm answers here already");
+                    tracing::error!(
+                        host,
+                        path,
+                        realm = realm.name,
+                        "another realm answers here already"
+                    );
                 }
             }
         }

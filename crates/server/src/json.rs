@@ -43,7 +43,11 @@ impl Object {
         self
     }
 
-    pub(crate) fn strings<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn strings<'a>(
+        mut self,
+        name: &str,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         self.name(name);
         self.text.push('[');
         for (i, value) in values.into_iter().enumerate() {
@@ -112,7 +116,10 @@ mod tests {
             .one_or_many("e", &["z".to_owned()])
             .end();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, serde_json::json!({"a": odd, "b": 7, "c": true, "d": ["x", "y"], "e": "z"}));
+        assert_eq!(
+            read,
+            serde_json::json!({"a": odd, "b": 7, "c": true, "d": ["x", "y"], "e": "z"})
+        );
         assert!(!text.contains(' '));
     }
 }

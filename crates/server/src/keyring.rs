@@ -30,7 +30,8 @@ pub(crate) enum Kind {
 impl Signer {
     fn open(master: &MasterKey, record: &KeyRecord, dialect: Dialect) -> Option<Self> {
         let pkcs8 = master.open(&purpose(&record.realm, &record.kid), &record.sealed).ok()?;
-        let key = SigningKey::from_pkcs8(record.algorithm, &pkcs8).ok()?.with_kid(record.kid.clone());
+        let key =
+            SigningKey::from_pkcs8(record.algorithm, &pkcs8).ok()?.with_kid(record.kid.clone());
         // RFC 9068 §2.1 against Keycloak, whose access tokens are of type `JWT`.
         let access = match dialect {
             Dialect::Rfc => "at+jwt",
@@ -103,14 +104,19 @@ impl Keyring {
                 Some(signer) => {
                     signers.insert(record.kid.clone(), signer);
                 }
-                None => tracing::error!(realm = record.realm, kid = record.kid, "signing key does not open"),
+                None => tracing::error!(
+                    realm = record.realm,
+                    kid = record.kid,
+                    "signing key does not open"
+                ),
             }
         }
         Self { records, signers }
     }
 
     fn same(&self, record: &KeyRecord) -> Option<Arc<Signer>> {
-        let sealed_alike = self.records.iter().any(|r| r.kid == record.kid && r.sealed == record.sealed);
+        let sealed_alike =
+            self.records.iter().any(|r| r.kid == record.kid && r.sealed == record.sealed);
         sealed_alike.then(|| self.signers.get(&record.kid).cloned()).flatten()
     }
 
@@ -139,8 +145,10 @@ impl Keyring {
     /// The public halves of all keys that are not gone at `now`, as a JWK set.
     pub(crate) fn jwks(&self, now: Timestamp) -> String {
         let public = self.records.iter().filter(|r| r.stage(now) != Stage::Gone);
-        let keys = public.filter_map(|r| self.signers.get(&r.kid)).map(|s| s.key.public_jwk().clone());
-        JwkSet::new(keys.collect()).map_or_else(|_| r#"{"keys":[]}"#.to_owned(), |set| set.to_json())
+        let keys =
+            public.filter_map(|r| self.signers.get(&r.kid)).map(|s| s.key.public_jwk().clone());
+        JwkSet::new(keys.collect())
+            .map_or_else(|_| r#"{"keys":[]}"#.to_owned(), |set| set.to_json())
     }
 
     /// When the set that is published changes next by itself.

@@ -33,7 +33,8 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
-            password_threads: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
+            password_threads: std::thread::available_parallelism()
+                .map_or(1, |n| n.get().div_ceil(2)),
         }
     }
 }

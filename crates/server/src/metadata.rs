@@ -48,7 +48,13 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .strings("subject_types_supported", ["public"])
         .strings("id_token_signing_alg_values_supported", algorithms.iter().map(|a| a.as_str()))
         .strings("token_endpoint_auth_methods_supported", methods)
-        .then(|o| if realm.scopes.is_empty() { o } else { o.strings("scopes_supported", realm.scopes.tokens()) })
+        .then(|o| {
+            if realm.scopes.is_empty() {
+                o
+            } else {
+                o.strings("scopes_supported", realm.scopes.tokens())
+            }
+        })
         .end();
     Document::new("application/json", body)
 }

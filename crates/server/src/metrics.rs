@@ -50,17 +50,40 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tokenry");
         let (issued, refused) = (Family::default(), Family::default());
         let (unavailable, reused) = (Family::default(), Family::default());
-        let (connections, store_up, clients) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (connections, store_up, clients) =
+            (Gauge::default(), Gauge::default(), Gauge::default());
         let shed = Counter::default();
         registry.register("tokens_issued", "Access tokens issued", issued.clone());
         registry.register("token_requests_refused", "Token requests refused", refused.clone());
-        registry.register("token_requests_unavailable", "Token requests answered 503", unavailable.clone());
-        registry.register("refresh_tokens_reused", "Families revoked since a used token came back", reused.clone());
+        registry.register(
+            "token_requests_unavailable",
+            "Token requests answered 503",
+            unavailable.clone(),
+        );
+        registry.register(
+            "refresh_tokens_reused",
+            "Families revoked since a used token came back",
+            reused.clone(),
+        );
         registry.register("connections", "Connections that are open", connections.clone());
         registry.register("requests_shed", "Requests turned away under overload", shed.clone());
-        registry.register("store_up", "Whether the store answered when it was asked last", store_up.clone());
+        registry.register(
+            "store_up",
+            "Whether the store answered when it was asked last",
+            store_up.clone(),
+        );
         registry.register("clients", "Clients held in memory", clients.clone());
-        Self { registry, issued, refused, unavailable, reused, connections, shed, store_up, clients }
+        Self {
+            registry,
+            issued,
+            refused,
+            unavailable,
+            reused,
+            connections,
+            shed,
+            store_up,
+            clients,
+        }
     }
 
     pub(crate) fn issued(&self, realm: &str, grant: GrantType) {

@@ -114,7 +114,10 @@ mod tests {
         let pool = PasswordPool::new(1, [1; 16]).unwrap();
         let stored = hash(&Secret::new("correct horse"), [2; 16]).unwrap();
         assert!(stored.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert_eq!(pool.matches(Some(stored.clone()), Secret::new("correct horse")).await, Ok(true));
+        assert_eq!(
+            pool.matches(Some(stored.clone()), Secret::new("correct horse")).await,
+            Ok(true)
+        );
         assert_eq!(pool.matches(Some(stored), Secret::new("wrong")).await, Ok(false));
         assert_eq!(pool.matches(None, Secret::new("nobody has this password")).await, Ok(false));
     }

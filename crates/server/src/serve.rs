@@ -52,9 +52,13 @@ pub async fn serve(
         async move { server.connection(stream, peer, watcher).await }
     };
     let limits = server.app.limits.clone();
-    accept(listener, limits.max_connections, limits.drain_timeout, shutdown, |stream, peer, watcher| {
-        answer(&server, stream, peer, watcher)
-    })
+    accept(
+        listener,
+        limits.max_connections,
+        limits.drain_timeout,
+        shutdown,
+        |stream, peer, watcher| answer(&server, stream, peer, watcher),
+    )
     .await;
 }
 
@@ -185,7 +189,8 @@ impl Server {
         let limits = &self.app.limits;
         let (parts, body) = request.into_parts();
         let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64) {
+        if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64)
+        {
             return Err(closing(StatusCode::PAYLOAD_TOO_LARGE));
         }
         match timeout(limits.body_timeout, collect(body, limits.max_body)).await {

@@ -1,6 +1,9 @@
 //! The client credentials grant (RFC 6749 §4.4).
 
-use super::{Circumstances, Issue, Refresh, allowed, first_refresh_token, granted_scope, issue, refresh_policy};
+use super::{
+    Circumstances, Issue, Refresh, allowed, first_refresh_token, granted_scope, issue,
+    refresh_policy,
+};
 use crate::client::{AuthenticatedClient, Proof};
 use crate::refresh::Subject;
 use crate::request::GrantType;

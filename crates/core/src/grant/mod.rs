@@ -142,7 +142,11 @@ pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a Re
 }
 
 /// The first refresh token of a new family.
-fn first_refresh_token(issue: &Issue, policy: &RefreshPolicy, circumstances: &Circumstances<'_>) -> RefreshToken {
+fn first_refresh_token(
+    issue: &Issue,
+    policy: &RefreshPolicy,
+    circumstances: &Circumstances<'_>,
+) -> RefreshToken {
     let now = circumstances.now;
     RefreshToken {
         family: circumstances.family(),

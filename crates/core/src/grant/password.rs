@@ -2,7 +2,10 @@
 //!
 //! RFC 9700 §2.4 forbids it. It is here because vendors live on it, and off unless a realm turns it on.
 
-use super::{Circumstances, Issue, OPENID, Refresh, allowed, first_refresh_token, granted_scope, issue, refresh_policy};
+use super::{
+    Circumstances, Issue, OPENID, Refresh, allowed, first_refresh_token, granted_scope, issue,
+    refresh_policy,
+};
 use crate::client::AuthenticatedClient;
 use crate::refresh::Subject;
 use crate::request::GrantType;

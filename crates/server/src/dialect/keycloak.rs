@@ -32,7 +32,9 @@ pub(super) fn tell(refusal: &Refusal) -> Told {
         Refusal::MissingParameter(name) => {
             (400, "invalid_request", Some(format!("Missing form parameter: {name}")))
         }
-        Refusal::RepeatedParameter(_) => (400, "invalid_request", Some("duplicated parameter".into())),
+        Refusal::RepeatedParameter(_) => {
+            (400, "invalid_request", Some("duplicated parameter".into()))
+        }
         Refusal::MalformedScope => (400, "invalid_scope", Some("Invalid scopes".into())),
         Refusal::ScopeNotAllowed(scope) => {
             (400, "invalid_scope", Some(format!("Invalid scopes: {}", printable(scope))))
@@ -50,11 +52,9 @@ pub(super) fn tell(refusal: &Refusal) -> Told {
         | Refusal::UnknownClient
         | Refusal::UnsupportedAssertion
         | Refusal::UnsupportedScheme => (401, "invalid_client", Some(CREDENTIALS.into())),
-        Refusal::GrantNotAllowed => (
-            400,
-            "unauthorized_client",
-            Some("Client not allowed for this grant".into()),
-        ),
+        Refusal::GrantNotAllowed => {
+            (400, "unauthorized_client", Some("Client not allowed for this grant".into()))
+        }
         Refusal::WrongPassword => (401, "invalid_grant", Some("Invalid user credentials".into())),
         Refusal::UserDisabled => (400, "invalid_grant", Some("Account disabled".into())),
         Refusal::NotARefreshToken => (400, "invalid_grant", Some("Invalid refresh token".into())),
@@ -110,12 +110,18 @@ pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> 
 }
 
 /// Keycloak's claims: `typ` and `azp` in the payload, a service account as the subject.
-pub(super) fn access_claims(realm: &Realm, issue: &Issue, session: Option<&str>, peer: &str) -> String {
+pub(super) fn access_claims(
+    realm: &Realm,
+    issue: &Issue,
+    session: Option<&str>,
+    peer: &str,
+) -> String {
     let (subject, username) = match &issue.subject {
         Subject::User { name, id } => (id.clone(), name.clone()),
-        Subject::Client => {
-            (service_account(realm, issue), format!("service-account-{}", issue.client.id.to_lowercase()))
-        }
+        Subject::Client => (
+            service_account(realm, issue),
+            format!("service-account-{}", issue.client.id.to_lowercase()),
+        ),
     };
     let object = Object::with_capacity(768)
         .number("exp", issue.expires_at.as_secs())

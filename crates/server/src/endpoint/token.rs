@@ -77,7 +77,9 @@ pub(crate) async fn answer(
                 Refusal::RefreshTokenReused | Refusal::RefreshTokenOfAnotherClient => {
                     tracing::warn!(realm, client, peer, reason = %refusal, "refresh token misused");
                 }
-                _ => tracing::info!(realm, client, peer, reason = %refusal, "token request refused"),
+                _ => {
+                    tracing::info!(realm, client, peer, reason = %refusal, "token request refused")
+                }
             }
             voice.refuse(&refusal)
         }
@@ -163,14 +165,21 @@ impl Walk<'_> {
                 }
             }
             Credentials::None { client_id } => {
-                let missing = || client_id.as_ref().map_or(Refusal::NoClientId, |id| {
-                    if self.state.client(id).is_some() { Refusal::NoCredentials } else { Refusal::UnknownClient }
-                });
+                let missing = || {
+                    client_id.as_ref().map_or(Refusal::NoClientId, |id| {
+                        if self.state.client(id).is_some() {
+                            Refusal::NoCredentials
+                        } else {
+                            Refusal::UnknownClient
+                        }
+                    })
+                };
                 let Ok(Grant::RefreshToken { refresh_token, .. }) = &request.grant else {
                     return Err(missing());
                 };
                 // The refresh token names its client, which is enough where the realm says so (row 116).
-                let token = self.state.sealer.open(refresh_token.expose()).map_err(|_| missing())?;
+                let token =
+                    self.state.sealer.open(refresh_token.expose()).map_err(|_| missing())?;
                 if client_id.as_ref().is_some_and(|id| *id != token.client) {
                     return Err(missing());
                 }
@@ -181,7 +190,10 @@ impl Walk<'_> {
         }
     }
 
-    fn check(&self, presented: &tokenry_core::request::Presented) -> Result<AuthenticatedClient, Refusal> {
+    fn check(
+        &self,
+        presented: &tokenry_core::request::Presented,
+    ) -> Result<AuthenticatedClient, Refusal> {
         let client = self.state.client(&presented.client_id);
         authenticate(presented, client, &self.app.pepper, self.now)
     }
@@ -254,7 +266,11 @@ impl Walk<'_> {
         }))
     }
 
-    fn sign(&self, issue: &Issue, refresh: Option<GivenRefresh>) -> Result<Response<Body>, Failure> {
+    fn sign(
+        &self,
+        issue: &Issue,
+        refresh: Option<GivenRefresh>,
+    ) -> Result<Response<Body>, Failure> {
         let keyring = &self.state.keyring;
         let signer = keyring
             .signer(issue.algorithm, self.now)

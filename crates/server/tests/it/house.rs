@@ -1,0 +1,244 @@
+//! A server with clients in it, and a hand to talk to it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokenry_core::client::{Credential, CredentialKind};
+use tokenry_core::jose::jws::Compact;
+use tokenry_core::jose::{Claims, JwkSet, VerifyingKey};
+use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
+use tokenry_core::request::GrantType;
+use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
+use tokenry_server::{App, Clock, Limits, password};
+use tokenry_store::{Change, Memory, Store};
+
+pub const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
+pub const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub const MASTER: [u8; 32] = [42; 32];
+
+/// A clock that stands still until it is wound.
+#[derive(Debug)]
+pub struct Wound(AtomicU64);
+
+impl Wound {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Wound {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub struct House {
+    pub app: Arc<App>,
+    pub clock: Arc<Wound>,
+    pub store: Arc<dyn Store>,
+    pub host: String,
+}
+
+/// A realm `r` at `https://auth.example` with short policies; tests change what they are about.
+pub fn realm() -> Realm {
+    Realm {
+        name: "r".into(),
+        issuer: "https://auth.example".parse().unwrap(),
+        aliases: vec![],
+        dialect: Default::default(),
+        tokens: TokenPolicy {
+            access: Duration::from_secs(300),
+            refresh: Some(RefreshPolicy {
+                lifetime: Duration::from_secs(1800),
+                max_lifetime: None,
+                policy: Rotate::Rotate,
+                grace: Duration::from_secs(30),
+                client_credentials: true,
+            }),
+            signing: tokenry_core::jose::Algorithm::Es256,
+            id_token: false,
+        },
+        audience: vec!["https://api.example".into()],
+        scopes: "read write profile".parse().unwrap(),
+        password_grant: false,
+        client_authentication: Default::default(),
+        endpoints: vec![],
+        keys: Default::default(),
+        not_before: Timestamp::EPOCH,
+    }
+}
+
+/// A client that may use every grant, with the secret [`SECRET`].
+pub fn client(id: &str) -> Client {
+    Client {
+        realm: "r".into(),
+        id: id.into(),
+        enabled: true,
+        grants: GrantType::ALL.into(),
+        scope: "read write".parse().unwrap(),
+        default_scope: None,
+        audience: vec![],
+        access: None,
+        refresh: None,
+        signing: None,
+        client_authentication: None,
+        not_before: Timestamp::EPOCH,
+        credentials: vec![],
+    }
+}
+
+pub fn credential(id: &str, secret: &str) -> Credential {
+    Credential {
+        id: id.into(),
+        label: String::new(),
+        kind: CredentialKind::Secret { digest: MasterKey::new(MASTER).pepper().digest(secret) },
+        not_before: Timestamp::EPOCH,
+        expires_at: None,
+        created_at: START,
+    }
+}
+
+pub fn user(name: &str, password: &str) -> User {
+    User {
+        realm: "r".into(),
+        name: name.into(),
+        subject: format!("00000000-0000-4000-8000-{:0>12}", name.len()),
+        password: password::hash(&Secret::new(password), [7; 16]).unwrap(),
+        enabled: true,
+        not_before: Timestamp::EPOCH,
+        created_at: START,
+    }
+}
+
+pub fn put_credential(client: &str, credential: Credential) -> Change {
+    Change::PutCredential { realm: "r".into(), client: client.into(), credential }
+}
+
+impl House {
+    /// The realm with the client `billing`.
+    pub async fn of(realm: Realm) -> Self {
+        Self::with(vec![
+            Change::PutRealm(realm),
+            Change::PutClient(client("billing")),
+            put_credential("billing", credential("cred-001", SECRET)),
+        ])
+        .await
+    }
+
+    pub async fn with(changes: Vec<Change>) -> Self {
+        Self::on(Arc::new(Memory::new()), changes).await
+    }
+
+    pub async fn on(store: Arc<dyn Store>, changes: Vec<Change>) -> Self {
+        let host = changes
+            .iter()
+            .find_map(|change| match change {
+                Change::PutRealm(realm) => Some(realm.issuer.host().to_owned()),
+                _ => None,
+            })
+            .unwrap_or_default();
+        store.change(changes, None).await.unwrap();
+        let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
+        let app =
+            App::start(store.clone(), MasterKey::new(MASTER), clock.clone(), Limits::default());
+        Self { app: app.await.unwrap(), clock, store, host }
+    }
+
+    pub async fn change(&self, changes: Vec<Change>) {
+        self.store.change(changes, None).await.unwrap();
+        self.app.reload().await.unwrap();
+    }
+
+    pub async fn send(&self, request: Request<Bytes>) -> Answer {
+        let response = self.app.handle(request, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub async fn post_to(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::post(path)
+            .header("host", &self.host)
+            .header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
+    }
+
+    /// To the token endpoint, with Basic.
+    pub async fn token(&self, pair: &str, body: &str) -> Answer {
+        self.post_to("/token", &[("authorization", &basic(pair))], body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path).await
+    }
+
+    pub async fn request(&self, method: Method, path: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("host", &self.host);
+        self.send(request.body(Bytes::new()).unwrap()).await
+    }
+
+    /// The claims of a token, checked against the keys that the realm publishes at `jwks`.
+    pub async fn verify(&self, token: &str, jwks: &str) -> Claims {
+        let set = JwkSet::parse(self.get(jwks).await.text.as_bytes()).unwrap();
+        let compact = Compact::parse(token).unwrap();
+        let jwk = set.find(compact.header().kid().unwrap()).unwrap();
+        let key = VerifyingKey::from(jwk);
+        compact.verify(&key).unwrap().claims().unwrap()
+    }
+}
+
+pub fn basic(pair: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}
+
+/// `billing` with its secret.
+pub fn billing() -> String {
+    format!("billing:{SECRET}")
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {:?}", self.text))
+    }
+
+    pub fn field(&self, name: &str) -> String {
+        let json = self.json();
+        json[name].as_str().unwrap_or_else(|| panic!("no {name} in {json}")).to_owned()
+    }
+
+    /// The names of the members, in order of writing.
+    pub fn fields(&self) -> Vec<String> {
+        let json = self.json();
+        let mut names: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+        names.sort_by_key(|name| self.text.find(&format!("\"{name}\":")));
+        names
+    }
+
+    /// Status and error code of a refusal; panics where there is a token.
+    pub fn refusal(&self) -> (u16, String) {
+        assert!(!self.text.contains("access_token"), "{}", self.text);
+        (self.status.as_u16(), self.field("error"))
+    }
+}
+
+pub fn refusal(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}

@@ -1,0 +1,180 @@
+//! The Keycloak dialect.
+
+use http::StatusCode;
+use tokenry_core::realm::{Dialect, Rotate};
+use tokenry_core::request::GrantType;
+use tokenry_core::{Client, Realm};
+use tokenry_store::Change;
+
+use crate::house::{House, SECRET, basic, billing, client, realm, user};
+
+const TOKEN: &str = "/auth/realms/k/protocol/openid-connect/token";
+const CC: &str = "grant_type=client_credentials";
+
+fn keycloak() -> Realm {
+    let mut realm = Realm {
+        issuer: "https://sso.example/auth/realms/k".parse().unwrap(),
+        dialect: Dialect::Keycloak,
+        password_grant: true,
+        ..realm()
+    };
+    realm.tokens.refresh.as_mut().unwrap().policy = Rotate::Reissue;
+    realm
+}
+
+async fn post(house: &House, body: &str) -> (u16, String, String) {
+    let answer = house.post_to(TOKEN, &[], body).await;
+    assert!(!answer.headers.contains_key("www-authenticate"));
+    (
+        answer.status.as_u16(),
+        answer.field("error"),
+        answer.json()["error_description"].as_str().unwrap_or_default().into(),
+    )
+}
+
+fn told(status: u16, code: &str, text: &str) -> (u16, String, String) {
+    (status, code.into(), text.into())
+}
+
+#[tokio::test]
+async fn an_answer_has_keycloaks_fields_in_its_order() {
+    let house = House::of(keycloak()).await;
+    for path in [TOKEN, "/realms/k/protocol/openid-connect/token"] {
+        let answer = house.post_to(path, &[("authorization", &basic(&billing()))], CC).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(
+            answer.fields(),
+            [
+                "access_token",
+                "expires_in",
+                "refresh_expires_in",
+                "refresh_token",
+                "token_type",
+                "not-before-policy",
+                "session_state",
+                "scope"
+            ]
+        );
+        assert_eq!(answer.json()["refresh_expires_in"], 1800);
+        assert_eq!(answer.json()["not-before-policy"], 0);
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_has_keycloaks_claims() {
+    let house = House::of(keycloak()).await;
+    let answer = house.post_to(TOKEN, &[("authorization", &basic(&billing()))], CC).await;
+    let token = answer.field("access_token");
+    let claims = house.verify(&token, "/auth/realms/k/protocol/openid-connect/certs").await;
+    assert_eq!(claims.iss.as_deref(), Some("https://sso.example/auth/realms/k"));
+    assert_eq!(claims.client_id.as_deref(), Some("billing"));
+    let payload = token.split('.').nth(1).unwrap();
+    let json: serde_json::Value = {
+        use base64::Engine as _;
+        serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap())
+            .unwrap()
+    };
+    assert_eq!(json["typ"], "Bearer");
+    assert_eq!(json["azp"], "billing");
+    assert_eq!(json["preferred_username"], "service-account-billing");
+    assert_eq!(json["sid"], answer.field("session_state"));
+    assert_eq!(json["sub"].as_str().unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn refusals_have_keycloaks_status_code_and_text() {
+    const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
+    let house = House::of(keycloak()).await;
+    let disabled = Client { enabled: false, ..client("disabled") };
+    let cc_only = Client { grants: [GrantType::ClientCredentials].into(), ..client("cc") };
+    house
+        .change(vec![
+            Change::PutClient(disabled),
+            crate::house::put_credential("disabled", crate::house::credential("cred-006", SECRET)),
+            Change::PutClient(cc_only),
+            Change::PutUser(user("ada", "pw")),
+        ])
+        .await;
+    let me = format!("client_id=billing&client_secret={SECRET}");
+    let cases = [
+        (String::new(), told(400, "invalid_request", "Missing form parameter: grant_type")),
+        ("grant_type=foo".into(), told(400, "unsupported_grant_type", "Unsupported grant_type")),
+        (
+            format!("{CC}&client_id=billing&client_secret=x"),
+            told(401, "unauthorized_client", CREDENTIALS),
+        ),
+        (format!("{CC}&client_id=billing"), told(401, "unauthorized_client", CREDENTIALS)),
+        (
+            format!("{CC}&client_id=nobody&client_secret=x"),
+            told(401, "invalid_client", CREDENTIALS),
+        ),
+        (format!("{CC}&client_id=nobody"), told(401, "invalid_client", CREDENTIALS)),
+        (CC.into(), told(401, "invalid_client", CREDENTIALS)),
+        (
+            format!("{CC}&client_id=disabled&client_secret={SECRET}"),
+            told(401, "invalid_client", CREDENTIALS),
+        ),
+        (format!("{CC}&{me}&scope=admin"), told(400, "invalid_scope", "Invalid scopes: admin")),
+        (
+            format!("{CC}&{me}&scope=read&scope=read"),
+            told(400, "invalid_request", "duplicated parameter"),
+        ),
+        (
+            format!("grant_type=refresh_token&{me}"),
+            told(400, "invalid_request", "No refresh token"),
+        ),
+        (
+            format!("grant_type=refresh_token&{me}&refresh_token=x"),
+            told(400, "invalid_grant", "Invalid refresh token"),
+        ),
+        (
+            format!("grant_type=password&{me}&password=x"),
+            told(401, "invalid_request", "Missing parameter: username"),
+        ),
+        (
+            format!("grant_type=password&{me}&username=ada&password=x"),
+            told(401, "invalid_grant", "Invalid user credentials"),
+        ),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(post(&house, &body).await, expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_refresh_token_is_not_active() {
+    let house = House::of(keycloak()).await;
+    let me = format!("client_id=billing&client_secret={SECRET}");
+    let token = house.post_to(TOKEN, &[], &format!("{CC}&{me}")).await.field("refresh_token");
+    house.clock.advance(std::time::Duration::from_secs(1800));
+    let body = format!("grant_type=refresh_token&{me}&refresh_token={token}");
+    assert_eq!(post(&house, &body).await, told(400, "invalid_grant", "Token is not active"));
+}
+
+#[tokio::test]
+async fn the_form_wins_over_the_header() {
+    let house = House::of(keycloak()).await;
+    let body = format!("{CC}&client_id=billing&client_secret={SECRET}");
+    let answer = house.post_to(TOKEN, &[("authorization", &basic("nobody:x"))], &body).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn empty_parameters_and_openid_are_no_hindrance() {
+    let house = House::of(keycloak()).await;
+    let body = format!(
+        "{CC}&client_id=billing&client_secret={SECRET}&username=&password=&code=&scope=openid"
+    );
+    assert_eq!(house.post_to(TOKEN, &[], &body).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_unknown_realm_does_not_exist() {
+    let house = House::of(keycloak()).await;
+    let answer = house.post_to("/realms/other/protocol/openid-connect/token", &[], CC).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text.as_str()),
+        (404, r#"{"error":"Realm does not exist"}"#)
+    );
+}
