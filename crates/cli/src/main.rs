@@ -1,2 +1,19 @@
-//! The `tokenry` command.
-fn main() {}
+//! The `tokenry` binary: runs the authorization server, and does everything around it from the command line.
+
+mod args;
+mod commands;
+mod config;
+mod diagnostic;
+mod document;
+mod duration;
+mod edge;
+mod installation;
+mod output;
+mod plan;
+mod realm_file;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

@@ -1,0 +1,100 @@
+//! The command line as written. Each command's own file says what it means.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{
+    apply, check, client, completions, curl, init, realm, secret, serve, token, user,
+};
+
+/// Issues, keeps and checks machine tokens.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tokenry",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 something is wrong (and says what), 2 the command line is wrong."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// How this process runs.
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "TOKENRY_CONFIG",
+        default_value = "tokenry.toml",
+        value_name = "FILE"
+    )]
+    pub(crate) config: PathBuf,
+    /// What the answer looks like: on standard output, and what went wrong on standard error.
+    #[arg(
+        long,
+        global = true,
+        env = "TOKENRY_OUTPUT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: Format,
+}
+
+/// What an answer looks like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the authorization server.
+    Serve(serve::Arguments),
+    /// Makes a new installation: configuration, master key, certificates, database and a first realm file.
+    Init(init::Arguments),
+    /// Looks whether configuration, store, master key, certificates and realm files are good.
+    Check(check::Arguments),
+    /// Makes what realm files declare so: prints the plan, then carries it out.
+    Apply(apply::Arguments),
+    /// Realms.
+    #[command(subcommand)]
+    Realm(realm::Command),
+    /// Clients and their secrets.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Users of the password grant.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Obtains an access token and prints it.
+    Token(token::Arguments),
+    /// Runs curl with an access token.
+    Curl(curl::Arguments),
+    /// Prints completions for a shell.
+    Completions(completions::Arguments),
+}
+
+/// What can be done with clients.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Registers a client, or replaces its registration; its secrets stay.
+    Add(client::Add),
+    /// Lists clients.
+    List(client::List),
+    /// Removes a client with its secrets.
+    Remove(client::Remove),
+    /// The secrets of a client: add a new one, watch the old one fall silent, remove it.
+    #[command(subcommand)]
+    Secret(secret::Command),
+}

@@ -1,0 +1,202 @@
+//! `tokenry client`: registers, lists and removes clients at run time.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokenry_core::client::is_client_id;
+use tokenry_core::realm::Realm;
+use tokenry_core::request::GrantType;
+use tokenry_core::{Client, Scope, Timestamp};
+use tokenry_store::Change;
+
+use super::Outcome;
+use crate::args::Global;
+use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, quoted};
+use crate::edge;
+use crate::installation::Installation;
+use crate::output::{Output, table};
+
+/// Registers a client. `tokenry client secret add` then gives it a secret.
+///
+/// What is declared in a realm file belongs there instead.
+#[derive(Args, Debug)]
+pub(crate) struct Add {
+    /// The realm.
+    realm: String,
+    /// The client's identifier, `client_id` on the wire.
+    id: String,
+    /// A grant that it may use: client_credentials, password or refresh_token. May be repeated.
+    #[arg(long = "grant", value_name = "GRANT", default_value = "client_credentials", value_parser = grant)]
+    grants: Vec<GrantType>,
+    /// A scope that it may have. May be repeated.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// An audience of its access tokens, instead of the realm's. May be repeated.
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    audience: Vec<String>,
+}
+
+/// Lists clients.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only those of this realm.
+    realm: Option<String>,
+}
+
+/// Removes a client with its secrets. Its refresh tokens are no longer good.
+#[derive(Args, Debug)]
+pub(crate) struct Remove {
+    /// The realm.
+    realm: String,
+    /// The client's identifier.
+    id: String,
+}
+
+fn grant(name: &str) -> Result<GrantType, String> {
+    GrantType::named(name).ok_or_else(|| {
+        let names = GrantType::ALL.map(GrantType::as_str);
+        match did_you_mean(name, names) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("known are {}", names.join(", ")),
+        }
+    })
+}
+
+pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    let realm = installation.realm(&arguments.realm)?;
+    let mut diagnostics = Diagnostics::default();
+    let known = &installation.snapshot.clients;
+    if known.iter().any(|client| client.realm == realm.name && client.id == arguments.id) {
+        let message =
+            format!("realm {} has a client {} already", quoted(&realm.name), quoted(&arguments.id));
+        diagnostics
+            .push(Diagnostic::error(message).help("change it in a realm file, or remove it first"));
+    }
+    let client = meant(arguments, realm, &mut diagnostics);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    installation.change_unchanged(vec![Change::PutClient(client)]).await?;
+    let json = json!({ "realm": arguments.realm, "client": arguments.id });
+    output.answer(&json, || {
+        format!("registered client {} in realm {}", arguments.id, arguments.realm)
+    });
+    output.note(&format!("next: tokenry client secret add {} {}", arguments.realm, arguments.id));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The client that the arguments mean, and everything that is wrong with it in this realm.
+fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Client {
+    if !is_client_id(&arguments.id) {
+        let message = format!(
+            "a client's identifier must be 1 to 200 visible ASCII characters without `:`, got {}",
+            quoted(&arguments.id)
+        );
+        diagnostics.push(Diagnostic::error(message));
+    }
+    let mut scope = Vec::new();
+    for text in &arguments.scopes {
+        let Ok(parsed) = text.parse::<Scope>() else {
+            let message =
+                format!("a scope is visible ASCII without `\"` and `\\`, got {}", quoted(text));
+            diagnostics.push(Diagnostic::error(message));
+            continue;
+        };
+        if let Some(outside) = parsed.first_outside(&realm.scopes) {
+            let message = format!("realm {} has no scope {}", quoted(&realm.name), quoted(outside));
+            let help = match did_you_mean(outside, realm.scopes.tokens()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if realm.scopes.is_empty() => "it has no scopes at all".to_owned(),
+                None => format!("it has {}", realm.scopes),
+            };
+            diagnostics.push(Diagnostic::error(message).help(help));
+        }
+        scope.extend(parsed.tokens().map(str::to_owned));
+    }
+    for grant in &arguments.grants {
+        match grant {
+            GrantType::Password if !realm.password_grant => {
+                let message = format!("realm {} has no password grant", quoted(&realm.name));
+                diagnostics.push(
+                    Diagnostic::error(message)
+                        .help("`password_grant = true` in its file turns it on"),
+                );
+            }
+            GrantType::RefreshToken if realm.tokens.refresh.is_none() => {
+                let message = format!("realm {} gives no refresh tokens", quoted(&realm.name));
+                diagnostics.push(
+                    Diagnostic::error(message).help("`refresh` in `[realm.tokens]` turns them on"),
+                );
+            }
+            _ => {}
+        }
+    }
+    Client {
+        realm: realm.name.clone(),
+        id: arguments.id.clone(),
+        enabled: true,
+        grants: arguments.grants.iter().copied().collect(),
+        scope: scope.iter().map(String::as_str).collect(),
+        default_scope: None,
+        audience: arguments.audience.clone(),
+        access: None,
+        refresh: None,
+        signing: None,
+        client_authentication: None,
+        not_before: Timestamp::EPOCH,
+        credentials: Vec::new(),
+    }
+}
+
+pub(crate) async fn list(arguments: &List, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    if let Some(realm) = &arguments.realm {
+        installation.realm(realm)?;
+    }
+    let now = edge::now();
+    let wanted =
+        |client: &&Client| arguments.realm.as_ref().is_none_or(|realm| client.realm == *realm);
+    let clients: Vec<&Client> = installation.snapshot.clients.iter().filter(wanted).collect();
+    let live = |client: &Client| client.credentials.iter().filter(|c| c.is_live(now)).count();
+    let json: Vec<Value> = clients
+        .iter()
+        .map(|c| {
+            json!({
+                "realm": c.realm,
+                "client": c.id,
+                "enabled": c.enabled,
+                "grants": c.grants,
+                "scope": c.scope,
+                "live_secrets": live(c),
+            })
+        })
+        .collect();
+    output.answer(&json!({ "clients": json }), || {
+        let rows = clients.iter().map(|c| {
+            let grants: Vec<&str> = c.grants.iter().map(|g| g.as_str()).collect();
+            [
+                c.realm.clone(),
+                c.id.clone(),
+                if c.enabled { "yes" } else { "no" }.to_owned(),
+                grants.join(" "),
+                c.scope.to_string(),
+                live(c).to_string(),
+            ]
+        });
+        table(["REALM", "CLIENT", "ENABLED", "GRANTS", "SCOPE", "LIVE SECRETS"], rows)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn remove(arguments: &Remove, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    let Remove { realm, id } = arguments;
+    installation.client(realm, id)?;
+    let change = Change::RemoveClient { realm: realm.clone(), client: id.clone() };
+    installation.change_unchanged(vec![change]).await?;
+    let json = json!({ "removed": { "realm": realm, "client": id } });
+    output.answer(&json, || format!("removed client {id} of realm {realm}"));
+    Ok(ExitCode::SUCCESS)
+}

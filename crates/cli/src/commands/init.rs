@@ -1,0 +1,158 @@
+//! `tokenry init`: a new installation, ready to be looked at and run.
+
+mod certificates;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use tokenry_core::MasterKey;
+use tokenry_core::realm::is_host;
+use tokenry_store::Change;
+
+use super::Outcome;
+use crate::config::master_key;
+use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+use crate::edge;
+use crate::installation::store_failed;
+use crate::output::Output;
+
+const CONFIG: &str = include_str!("init/tokenry.toml");
+const REALM: &str = include_str!("init/realm.toml");
+
+/// As many names as a certificate for development needs, and fewer than make it too large for a handshake.
+const MAX_HOSTS: usize = 100;
+
+/// Makes a new installation in a directory: tokenry.toml, master.key, a realm file to begin with, a certificate for
+/// localhost with an authority of its own (ca.pem), and an empty database. Nothing that exists is overwritten.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where; it is made if it is not there.
+    #[arg(default_value = ".", value_name = "DIR")]
+    directory: PathBuf,
+    /// A host name that the certificate is for too. May be repeated.
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+}
+
+/// A file to be made.
+struct NewFile {
+    name: &'static str,
+    content: zeroize::Zeroizing<String>,
+    private: bool,
+}
+
+pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
+    let directory = &arguments.directory;
+    let key: [u8; 32] = edge::random()?;
+    let mut diagnostics = check(arguments);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let files = files(arguments, &key)?;
+    let database = directory.join("tokenry.db");
+    for path in files.iter().map(|f| directory.join(f.name)).chain([database.clone()]) {
+        if path.symlink_metadata().is_ok() {
+            let message = format!("{} exists already", path.display());
+            diagnostics
+                .push(Diagnostic::error(message).help("choose another directory, or move it away"));
+        }
+    }
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    std::fs::create_dir_all(directory).map_err(|error| cannot(directory, &error))?;
+    for file in &files {
+        file.write(directory)?;
+    }
+    make_store(&database, MasterKey::new(key)).await?;
+
+    let mut made: Vec<&str> = files.iter().map(|file| file.name).collect();
+    made.push("tokenry.db");
+    let next = next_steps(directory);
+    let json = json!({ "directory": directory, "files": made, "next": next });
+    output.answer(&json, || format!("made {} in {}", made.join(", "), directory.display()));
+    output.note(&format!("next:\n  {}", next.join("\n  ")));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(arguments: &Arguments) -> Diagnostics {
+    let mut diagnostics = Diagnostics::default();
+    for host in arguments.hosts.iter().filter(|host| !is_host(host)) {
+        diagnostics.push(Diagnostic::error(format!(
+            "a host name is in lower case, without port, not {}",
+            quoted(host)
+        )));
+    }
+    if arguments.hosts.len() > MAX_HOSTS {
+        diagnostics.push(Diagnostic::error(format!(
+            "a certificate is made for up to {MAX_HOSTS} further hosts"
+        )));
+    }
+    diagnostics
+}
+
+fn files(arguments: &Arguments, key: &[u8; 32]) -> Result<Vec<NewFile>, Diagnostic> {
+    let certificates = certificates::make(&arguments.hosts, edge::now())
+        .map_err(|error| Diagnostic::error(format!("no certificate could be made: {error}")))?;
+    let mut master = master_key::write(key);
+    master.push('\n');
+    let public = |name, content: String| NewFile { name, content: content.into(), private: false };
+    let private = |name, content| NewFile { name, content, private: true };
+    Ok(vec![
+        public("tokenry.toml", CONFIG.to_owned()),
+        private("master.key", master),
+        public("ca.pem", certificates.authority),
+        public("server.pem", certificates.certificate),
+        private("server.key", certificates.key),
+        public("realm.toml", REALM.to_owned()),
+    ])
+}
+
+impl NewFile {
+    fn write(&self, directory: &Path) -> Result<(), Diagnostic> {
+        let path = directory.join(self.name);
+        if self.private {
+            edge::write_private(&path, &self.content)
+        } else {
+            let open = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+            open.and_then(|mut file| std::io::Write::write_all(&mut file, self.content.as_bytes()))
+        }
+        .map_err(|error| cannot(&path, &error))
+    }
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("{} cannot be made: {}", path.display(), plain(error)))
+}
+
+async fn make_store(path: &Path, master: MasterKey) -> Result<(), Diagnostic> {
+    let store = tokenry_store::open(&format!("sqlite:{}", path.display()))
+        .await
+        .map_err(|error| Diagnostic::error(error.to_string()))?;
+    store
+        .change(vec![Change::PutMasterKeyCheck(master.check())], None)
+        .await
+        .map_err(|error| store_failed(&error))?;
+    Ok(())
+}
+
+/// From here to a first token.
+fn next_steps(directory: &Path) -> Vec<String> {
+    let mut steps = Vec::new();
+    if directory != Path::new(".") {
+        steps.push(format!("cd {}", directory.display()));
+    }
+    steps.extend(
+        [
+            "tokenry apply realm.toml",
+            "tokenry client secret add example first --to first.secret",
+            "tokenry serve &",
+            "tokenry token --issuer https://localhost:8443 --cacert ca.pem --client-id first \
+             --client-secret-file first.secret",
+        ]
+        .map(str::to_owned),
+    );
+    steps
+}

@@ -1,0 +1,105 @@
+//! One file per verb: its arguments, what they mean, what is done, what is answered.
+
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod client;
+pub(crate) mod completions;
+pub(crate) mod curl;
+pub(crate) mod init;
+pub(crate) mod realm;
+pub(crate) mod secret;
+pub(crate) mod serve;
+mod source;
+pub(crate) mod token;
+pub(crate) mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::args::{Arguments, ClientCommand, Command, Format};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::output::Output;
+
+/// What a command ends with: an exit code, or what is wrong.
+pub(crate) type Outcome = Result<ExitCode, Diagnostics>;
+
+/// Something is wrong.
+const ERROR: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(arguments.global.output);
+    run(arguments, output).unwrap_or_else(|diagnostics| {
+        output.complain(&diagnostics);
+        ExitCode::from(ERROR)
+    })
+}
+
+fn run(arguments: Arguments, output: Output) -> Outcome {
+    let Arguments { global, command } = arguments;
+    // Only the server has something to do at the same time.
+    let mut runtime = match command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build().map_err(|error| {
+        Diagnostic::error(format!("the operating system gives no threads: {error}"))
+    })?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(arguments) => serve::run(&arguments, &global, output).await,
+            Command::Init(arguments) => init::run(&arguments, output).await,
+            Command::Check(arguments) => check::run(&arguments, &global, output).await,
+            Command::Apply(arguments) => apply::run(&arguments, &global, output).await,
+            Command::Realm(command) => realm::run(&command, &global, output).await,
+            Command::Client(ClientCommand::Add(arguments)) => {
+                client::add(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::List(arguments)) => {
+                client::list(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Remove(arguments)) => {
+                client::remove(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Secret(command)) => {
+                secret::run(&command, &global, output).await
+            }
+            Command::User(command) => user::run(&command, &global, output).await,
+            Command::Token(arguments) => token::run(&arguments, output).await,
+            Command::Curl(arguments) => curl::run(&arguments, output).await,
+            Command::Completions(arguments) => Ok(completions::run(&arguments)),
+        }
+    })
+}
+
+/// A wrong command line, or a request for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || !wants_json() {
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let message = text.split("\n\n").next().unwrap_or_default().trim();
+        let diagnostic = Diagnostic::error(message).help("`tokenry --help` shows how it is used");
+        Output::new(Format::Json).complain(&diagnostic.into());
+    }
+    ExitCode::from(if asked { 0 } else { USAGE })
+}
+
+/// Whether a command line that cannot be read asks for JSON.
+fn wants_json() -> bool {
+    let arguments: Vec<String> = std::env::args().take_while(|a| a != "--").collect();
+    arguments.iter().any(|a| a == "--output=json")
+        || arguments.windows(2).any(|pair| pair == ["--output", "json"])
+        || std::env::var_os("TOKENRY_OUTPUT").is_some_and(|format| format == "json")
+}

@@ -1,0 +1,81 @@
+//! `tokenry realm`: which realms there are, and their end. They begin and change with `tokenry apply`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tokenry_store::Change;
+
+use super::Outcome;
+use crate::args::Global;
+use crate::diagnostic::{Diagnostic, quoted};
+use crate::installation::Installation;
+use crate::output::{Output, table};
+
+/// What can be done with realms.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists realms.
+    List,
+    /// Removes a realm with its clients, users and keys. No token of it is good any more.
+    Remove {
+        /// Its name.
+        realm: String,
+        /// Also if it still has clients or users.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    match command {
+        Command::List => list(&installation, output),
+        Command::Remove { realm, force } => remove(&installation, realm, *force, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(installation: &Installation, output: Output) {
+    let snapshot = &installation.snapshot;
+    let clients = |name: &str| snapshot.clients.iter().filter(|c| c.realm == name).count();
+    let users = |name: &str| snapshot.users.iter().filter(|u| u.realm == name).count();
+    let realms: Vec<Value> = snapshot
+        .realms
+        .iter()
+        .map(|r| {
+            json!({ "name": r.name, "issuer": r.issuer, "clients": clients(&r.name), "users": users(&r.name) })
+        })
+        .collect();
+    output.answer(&json!({ "realms": realms }), || {
+        let rows = snapshot.realms.iter().map(|r| {
+            [
+                r.name.clone(),
+                r.issuer.to_string(),
+                clients(&r.name).to_string(),
+                users(&r.name).to_string(),
+            ]
+        });
+        table(["REALM", "ISSUER", "CLIENTS", "USERS"], rows)
+    });
+}
+
+async fn remove(
+    installation: &Installation,
+    name: &str,
+    force: bool,
+    output: Output,
+) -> Result<(), Diagnostic> {
+    installation.realm(name)?;
+    let snapshot = &installation.snapshot;
+    let clients = snapshot.clients.iter().filter(|c| c.realm == name).count();
+    let users = snapshot.users.iter().filter(|u| u.realm == name).count();
+    if clients + users > 0 && !force {
+        let message =
+            format!("realm {} still has {clients} clients and {users} users", quoted(name));
+        return Err(Diagnostic::error(message).help("--force removes it with all of them"));
+    }
+    installation.change_unchanged(vec![Change::RemoveRealm { realm: name.to_owned() }]).await?;
+    output.answer(&json!({ "removed": { "realm": name } }), || format!("removed realm {name}"));
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! `tokenry client secret`: the secrets of a client, any number at a time.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tokenry_core::client::{
+    Credential, CredentialKind, MAX_CREDENTIALS, generate_secret, is_high_entropy,
+};
+use tokenry_core::{Client, Secret, Timestamp};
+use tokenry_store::Change;
+
+use super::Outcome;
+use crate::args::Global;
+use crate::diagnostic::{Diagnostic, plain, quoted};
+use crate::edge;
+use crate::installation::{Installation, not_there};
+use crate::output::{Output, table};
+
+/// The longest label, in characters.
+const MAX_LABEL: usize = 100;
+
+/// What can be done with the secrets of a client.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Adds a secret. A generated one is printed, this once; the others of the client stay good.
+    Add {
+        /// The realm.
+        realm: String,
+        /// The client's identifier.
+        client: String,
+        /// What people call it, such as where it is used.
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Good for this long, such as 90d; without it until it is removed.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// Take a secret that exists already from a file, or from standard input if it is `-`.
+        #[arg(long, value_name = "FILE")]
+        import_from: Option<PathBuf>,
+        /// Write the generated secret to a new file that only you can read, instead of printing it.
+        #[arg(long, value_name = "FILE", conflicts_with = "import_from")]
+        to: Option<PathBuf>,
+    },
+    /// Lists secrets, without what is secret about them.
+    List {
+        /// The realm.
+        realm: String,
+        /// The client's identifier.
+        client: String,
+    },
+    /// Removes a secret. Nothing else of the client changes.
+    Remove {
+        /// The realm.
+        realm: String,
+        /// The client's identifier.
+        client: String,
+        /// The secret's identifier, as `list` shows it.
+        #[arg(allow_hyphen_values = true)]
+        credential: String,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::duration::parse(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "a duration is such as `24h` or `90d`".to_owned())
+}
+
+pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    match command {
+        Command::Add { realm, client, label, expires_in, import_from, to } => {
+            let client = installation.client(realm, client)?;
+            let origin = match import_from {
+                Some(path) => Origin::Imported(edge::read_secret(path, "the secret")?),
+                None => Origin::Generated { to: to.as_deref() },
+            };
+            add(&installation, client, label, *expires_in, origin, output).await?;
+        }
+        Command::List { realm, client } => list(installation.client(realm, client)?, output),
+        Command::Remove { realm, client, credential } => {
+            remove(&installation, installation.client(realm, client)?, credential, output).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a new secret comes from.
+enum Origin<'a> {
+    /// It exists already.
+    Imported(Secret),
+    /// It is made here, and handed over in a file or on standard output.
+    Generated { to: Option<&'a Path> },
+}
+
+async fn add(
+    installation: &Installation,
+    client: &Client,
+    label: &str,
+    expires_in: Option<Duration>,
+    origin: Origin<'_>,
+    output: Output,
+) -> Result<(), Diagnostic> {
+    if label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
+        return Err(Diagnostic::error(format!(
+            "a label has up to {MAX_LABEL} printable characters"
+        )));
+    }
+    if client.credentials.len() >= MAX_CREDENTIALS {
+        let message = format!(
+            "client {} has {MAX_CREDENTIALS} secrets, which is the most",
+            quoted(&client.id)
+        );
+        let help = "remove one that is no longer used: `tokenry client secret list` shows them";
+        return Err(Diagnostic::error(message).help(help));
+    }
+    let (id, generated) = generate_secret(&edge::random()?);
+    let secret = match &origin {
+        Origin::Imported(secret) => secret,
+        Origin::Generated { .. } => &generated,
+    };
+    let kind = digested(installation, client, secret)?;
+    let now = edge::now();
+    let expires_at = expires_in.map(|duration| now + duration);
+    let credential = Credential {
+        id: id.clone(),
+        label: label.to_owned(),
+        kind,
+        not_before: Timestamp::EPOCH,
+        expires_at,
+        created_at: now,
+    };
+    // Before it counts, so that a secret that could not be written never does.
+    if let Origin::Generated { to: Some(path) } = &origin {
+        edge::write_private(path, &format!("{}\n", generated.expose())).map_err(|error| {
+            Diagnostic::error(format!(
+                "the secret cannot be written to {}: {}",
+                path.display(),
+                plain(&error)
+            ))
+            .help("nothing was changed; an existing file is never overwritten")
+        })?;
+    }
+    let (realm, client) = (client.realm.clone(), client.id.clone());
+    let mut json = json!({
+        "realm": realm, "client": client, "credential": id, "label": label, "expires_at": expires_at.map(edge::date),
+    });
+    let change = Change::PutCredential { realm, client: client.clone(), credential };
+    installation.change_unchanged(vec![change]).await?;
+    match origin {
+        Origin::Imported(_) => {
+            output.answer(&json, || format!("imported a secret of client {client} as {id}"))
+        }
+        Origin::Generated { to: Some(path) } => {
+            output.answer(&json, || {
+                format!("wrote secret {id} of client {client} to {}", path.display())
+            });
+        }
+        Origin::Generated { to: None } => {
+            json["secret"] = json!(generated.expose());
+            output.note(&format!("secret {id} of client {client}; it is not shown again:"));
+            output.answer(&json, || generated.expose().to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The secret as it is stored, if it is good enough for that and new.
+fn digested(
+    installation: &Installation,
+    client: &Client,
+    secret: &Secret,
+) -> Result<CredentialKind, Diagnostic> {
+    if !is_high_entropy(secret.expose()) {
+        return Err(Diagnostic::error("the secret is too short or too simple to be imported")
+            .help("at least 22 characters, 8 different ones; leave --import-from out to get a generated one"));
+    }
+    let digest = installation.master.pepper().digest(secret.expose());
+    let kind = CredentialKind::Secret { digest };
+    match client.credentials.iter().find(|c| c.kind == kind) {
+        None => Ok(kind),
+        Some(same) => {
+            let message =
+                format!("client {} has this secret already, as {}", quoted(&client.id), same.id);
+            Err(Diagnostic::error(message))
+        }
+    }
+}
+
+fn list(client: &Client, output: Output) {
+    let now = edge::now();
+    let json: Vec<Value> = client
+        .credentials
+        .iter()
+        .map(|c| {
+            json!({
+                "credential": c.id,
+                "label": c.label,
+                "live": c.is_live(now),
+                "created_at": edge::date(c.created_at),
+                "expires_at": c.expires_at.map(edge::date),
+            })
+        })
+        .collect();
+    output.answer(&json!({ "realm": client.realm, "client": client.id, "secrets": json }), || {
+        let rows = client.credentials.iter().map(|c| {
+            [
+                c.id.clone(),
+                c.label.clone(),
+                if c.is_live(now) { "live" } else { "expired" }.to_owned(),
+                edge::date(c.created_at),
+                c.expires_at.map_or_else(|| "never".to_owned(), edge::date),
+            ]
+        });
+        table(["SECRET", "LABEL", "STATE", "CREATED", "EXPIRES"], rows)
+    });
+}
+
+async fn remove(
+    installation: &Installation,
+    client: &Client,
+    credential: &str,
+    output: Output,
+) -> Result<(), Diagnostic> {
+    let known = || client.credentials.iter().map(|c| c.id.as_str());
+    if !known().any(|id| id == credential) {
+        let what = format!("secret {} of client {}", quoted(credential), quoted(&client.id));
+        return Err(not_there(
+            &what,
+            credential,
+            known(),
+            "`tokenry client secret list` shows those there are",
+        ));
+    }
+    let (realm, client) = (client.realm.clone(), client.id.clone());
+    let json = json!({ "removed": { "realm": realm, "client": client, "credential": credential } });
+    let text = format!("removed secret {credential} of client {client}");
+    let change = Change::RemoveCredential { realm, client, credential: credential.to_owned() };
+    installation.change_unchanged(vec![change]).await?;
+    output.answer(&json, || text);
+    Ok(())
+}

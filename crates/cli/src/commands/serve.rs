@@ -1,0 +1,264 @@
+//! `tokenry serve`: the authorization server as a process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use tokenry_server::{App, Limits, StartError, SystemClock, Tls};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::Outcome;
+use crate::args::Global;
+use crate::config::{Config, LOG_LEVEL, LogFormat, is_log_level};
+use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+use crate::document::Span;
+use crate::installation::{Installation, Missing};
+use crate::output::Output;
+
+/// Runs the authorization server until SIGTERM or SIGINT, then finishes the requests it has accepted.
+///
+/// Everything is looked at before a port is bound. It logs to standard error; TOKENRY_LOG overrides `[log] level`.
+/// Once it listens, its addresses are printed to standard output.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {}
+
+pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outcome {
+    let mut diagnostics = Diagnostics::default();
+    let installation = Installation::open_noting(global, Missing::Make, &mut diagnostics).await;
+    let Some(installation) = installation else {
+        // The store or the master key stand in the way; the certificates may as well.
+        if let Some(config) = Config::read(&global.config, &mut Diagnostics::default()) {
+            diagnostics.append(tls(&config).err().unwrap_or_default());
+        }
+        return Err(diagnostics);
+    };
+    let Installation { config, store, master, snapshot } = installation;
+    let tls = tls(&config).map_err(|bad| diagnostics.append(bad)).ok().flatten();
+    let filter = log_filter(&config).map_err(|bad| diagnostics.push(bad)).ok();
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let listeners = listen(&config).await.map_err(|bad| diagnostics.append(bad)).ok();
+    let (Some((listener, admin)), Some(filter)) = (listeners, filter) else {
+        return Err(diagnostics);
+    };
+    output.complain(&diagnostics);
+
+    set_up_log(config.log_format, filter);
+    for realm in snapshot.realms.iter().filter(|realm| realm.password_grant) {
+        tracing::warn!(realm = realm.name, "the password grant is on; RFC 9700 forbids it");
+    }
+    let mut limits = Limits::default();
+    if let Some(max) = config.max_connections {
+        limits.max_connections = max;
+    }
+    let app = App::start(store, master, Arc::new(SystemClock), limits)
+        .await
+        .map_err(|error| not_started(&config, &error))?;
+    announce(&config, &app, &listener, admin.as_ref(), output)?;
+    until_told_to_end(app, listener, admin, tls).await?;
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The certificate and its key, if there are any.
+pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Diagnostics> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let mut diagnostics = Diagnostics::default();
+    let mut read = |at: &crate::document::At<std::path::PathBuf>, what: &str| {
+        std::fs::read(&at.value)
+            .map_err(|error| {
+                let message =
+                    format!("the {what} {} cannot be read: {}", at.value.display(), plain(&error));
+                diagnostics.push(config.error(&at.span, message));
+            })
+            .ok()
+    };
+    let certificate = read(&files.certificate, "certificate");
+    let key = read(&files.key, "key").map(zeroize::Zeroizing::new);
+    let (Some(certificate), Some(key)) = (certificate, key) else { return Err(diagnostics) };
+    Tls::from_pem(&certificate, &key).map(Some).map_err(|error| {
+        let at = match error {
+            tokenry_server::TlsError::NoKey => &files.key.span,
+            _ => &files.certificate.span,
+        };
+        config.error(at, error.to_string()).into()
+    })
+}
+
+/// Binds every port, or says which could not be.
+async fn listen(config: &Config) -> Result<(TcpListener, Option<TcpListener>), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let main = bind(config, config.listen.value, &config.listen.span).await;
+    let admin = match &config.admin {
+        Some(at) => bind(config, at.value, &at.span).await.map(Some),
+        None => Ok(None),
+    };
+    match (main, admin) {
+        (Ok(main), Ok(admin)) => Ok((main, admin)),
+        (main, admin) => {
+            for error in [main.err(), admin.err()].into_iter().flatten() {
+                diagnostics.push(error);
+            }
+            Err(diagnostics)
+        }
+    }
+}
+
+async fn bind(config: &Config, address: SocketAddr, at: &Span) -> Result<TcpListener, Diagnostic> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => config
+            .error(at, format!("{address} is in use by another process"))
+            .help("end that process (is Tokenry running already?), or choose another port"),
+        io::ErrorKind::PermissionDenied => config
+            .error(at, format!("this user may not listen on {address}"))
+            .help("choose a port from 1024 on, or allow it, such as with the capability CAP_NET_BIND_SERVICE"),
+        io::ErrorKind::AddrNotAvailable => config
+            .error(at, format!("{address} is no address of this machine"))
+            .help("0.0.0.0 and [::] stand for all of them"),
+        _ => config.error(at, format!("cannot listen on {address}: {}", plain(&error))),
+    })
+}
+
+fn log_filter(config: &Config) -> Result<EnvFilter, Diagnostic> {
+    match std::env::var("TOKENRY_LOG") {
+        Ok(level) if level.is_empty() => Ok(EnvFilter::new(&config.log_level)),
+        Ok(level) if is_log_level(&level) => Ok(EnvFilter::new(level)),
+        Ok(level) => {
+            let message = format!("TOKENRY_LOG must be {LOG_LEVEL}, got {}", quoted(&level));
+            Err(Diagnostic::error(message))
+        }
+        Err(_) => Ok(EnvFilter::new(&config.log_level)),
+    }
+}
+
+fn set_up_log(format: LogFormat, filter: EnvFilter) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // It fails only where a log is set up already.
+    let _ = match format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.try_init(),
+    };
+}
+
+fn not_started(config: &Config, error: &StartError) -> Diagnostic {
+    let at = match error {
+        StartError::WrongMasterKey => &config.master_key.span,
+        StartError::Store(_) => &config.store.span,
+        _ => return Diagnostic::error(error.to_string()),
+    };
+    config.error(at, error.to_string())
+}
+
+/// Says where the server listens, to the log and on standard output.
+fn announce(
+    config: &Config,
+    app: &App,
+    listener: &TcpListener,
+    admin: Option<&TcpListener>,
+    output: Output,
+) -> Result<(), Diagnostic> {
+    let address = |listener: &TcpListener| {
+        listener
+            .local_addr()
+            .map_err(|error| Diagnostic::error(format!("the socket is gone: {error}")))
+    };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", address(listener)?);
+    let admin = admin.map(|a| address(a).map(|a| format!("http://{a}"))).transpose()?;
+    let summary = app.summary();
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, %url, admin, realms = ?summary.realms, clients = summary.clients, "listening");
+    let json = json!({ "listening": url, "admin": admin, "realms": summary.realms, "clients": summary.clients });
+    output.answer(&json, || {
+        let mut text = format!("listening on {url}");
+        if let Some(admin) = &admin {
+            text.push_str(&format!("\nhealth and metrics on {admin}"));
+        }
+        for issuer in &summary.realms {
+            text.push_str(&format!("\nissuer {issuer}"));
+        }
+        text
+    });
+    Ok(())
+}
+
+async fn until_told_to_end(
+    app: Arc<App>,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    tls: Option<Tls>,
+) -> Result<(), Diagnostic> {
+    let (end, ended) = watch::channel(false);
+    let shutdown = || {
+        let mut ended = ended.clone();
+        async move {
+            // An error means that the sender is gone, which is an end as well.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    };
+    let mut signals = Signals::new()?;
+    let upkeep = tokio::spawn(Arc::clone(&app).upkeep(shutdown()));
+    let admin = admin.map(|listener| {
+        tokio::spawn(tokenry_server::serve_admin(Arc::clone(&app), listener, shutdown()))
+    });
+    let signal = tokio::spawn(async move {
+        signals.next().await;
+        tracing::info!("ending: requests under way are finished; a second signal ends at once");
+        let _ = end.send(true);
+        signals.next().await;
+        std::process::exit(1);
+    });
+    tokenry_server::serve(app, listener, tls, shutdown()).await;
+    // Their errors are panics, which the log has seen.
+    let _ = upkeep.await;
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
+    signal.abort();
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, Diagnostic> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let refused = |error| Diagnostic::error(format!("signals cannot be received: {error}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(refused)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    const fn new() -> Result<Self, Diagnostic> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,382 @@
+//! `tokenry.toml`: how this process runs.
+//!
+//! | key | is | default |
+//! | --- | --- | --- |
+//! | `[server] listen` | address and port of the authorization server | `127.0.0.1:8443` |
+//! | `[server] admin` | address and port for health, metrics and administration | none |
+//! | `[server] max_connections` | connections at the same time | the server's own |
+//! | `[server] insecure_plain_http` | whether to serve without TLS on other than loopback addresses | `false` |
+//! | `[tls] certificate`, `key` | PEM files | none: plain HTTP, on loopback alone |
+//! | `[store] url` | `sqlite:tokenry.db` | must be given |
+//! | `[master_key] file` or `env` | 32 bytes as 64 hex digits or in base64 | must be given |
+//! | `[log] level` | `info`, or directives such as `info,tokenry_server=debug` | `info` |
+//! | `[log] format` | `text` or `json` | `json` |
+//!
+//! Paths are relative to the file.
+
+pub(crate) mod master_key;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use crate::document::{self, At, Field, Span, Table, Value};
+
+/// Where the server listens where the file does not say.
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
+
+/// As many connections as anybody may configure: more than a process has file descriptors.
+const MAX_CONNECTIONS: u64 = 1_000_000;
+
+/// How this process runs. Every value knows its place in the file, so that what goes wrong later can name it.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    source: Arc<Source>,
+    /// Where the authorization server listens.
+    pub(crate) listen: At<SocketAddr>,
+    /// Where health, metrics and administration listen.
+    pub(crate) admin: Option<At<SocketAddr>>,
+    /// How many connections there may be at the same time.
+    pub(crate) max_connections: Option<usize>,
+    /// The certificate chain and its private key.
+    pub(crate) tls: Option<TlsFiles>,
+    /// The URL of the store; the path of an SQLite database is absolute.
+    pub(crate) store: At<String>,
+    /// Where the master key comes from.
+    pub(crate) master_key: At<MasterKeySource>,
+    /// What is logged, as directives of tracing's filter.
+    pub(crate) log_level: String,
+    /// How it is logged.
+    pub(crate) log_format: LogFormat,
+}
+
+/// PEM files.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub(crate) certificate: At<PathBuf>,
+    /// Its private key.
+    pub(crate) key: At<PathBuf>,
+}
+
+/// Where the master key comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum MasterKeySource {
+    /// A file that only its owner can read.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Config {
+    /// Reads the file. Everything wrong with it is noted; what it gives is then not to be used.
+    pub(crate) fn read(path: &Path, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let source = match Source::read(path) {
+            Ok(source) => source,
+            Err(unreadable) => {
+                let help =
+                    "make one with `tokenry init`, or name it with --config or TOKENRY_CONFIG";
+                diagnostics.push(unreadable.help(help));
+                return None;
+            }
+        };
+        let (config, found) = document::read(&source, |root| {
+            let written = Written::read(root);
+            written.check(root);
+            written.into_config(&source, path.parent().unwrap_or(Path::new("")))
+        });
+        let good = !found.has_errors();
+        diagnostics.append(found);
+        config.filter(|_| good)
+    }
+
+    /// An error about a value of this file.
+    pub(crate) fn error(&self, at: &Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(message).at(&self.source, at.clone())
+    }
+}
+
+/// The file as written.
+struct Written {
+    listen: Field<SocketAddr>,
+    admin: Field<SocketAddr>,
+    max_connections: Field<u64>,
+    insecure_plain_http: Field<bool>,
+    tls: Field<(Field<String>, Field<String>)>,
+    store: Field<String>,
+    master_key: Field<MasterKeySource>,
+    level: Field<String>,
+    format: Field<LogFormat>,
+}
+
+impl Written {
+    fn read(root: &Table<'_>) -> Self {
+        let mut this = Self {
+            listen: Field::Absent,
+            admin: Field::Absent,
+            max_connections: Field::Absent,
+            insecure_plain_http: Field::Absent,
+            tls: root.table("tls", |t| (t.required("certificate", path), t.required("key", path))),
+            store: Field::Wrong,
+            master_key: root.required("master_key", master_key),
+            level: Field::Absent,
+            format: Field::Absent,
+        };
+        root.table("server", |t| {
+            this.listen = t.optional("listen", address);
+            this.admin = t.optional("admin", address);
+            this.max_connections =
+                t.optional("max_connections", |v| v.integer(1..=MAX_CONNECTIONS));
+            this.insecure_plain_http = t.optional("insecure_plain_http", Value::boolean);
+        });
+        root.required_table("store", |t| this.store = t.required("url", store_url));
+        root.table("log", |t| {
+            this.level = t.optional("level", level);
+            this.format = t.optional("format", |v| {
+                v.choice(&[("json", LogFormat::Json), ("text", LogFormat::Text)])
+            });
+        });
+        this
+    }
+
+    fn check(&self, root: &Table<'_>) {
+        let listen = self.listen.value().copied().unwrap_or(DEFAULT_LISTEN);
+        let plain = matches!(self.tls, Field::Absent);
+        let admitted =
+            self.insecure_plain_http.is_wrong() || self.insecure_plain_http.value() == Some(&true);
+        if let (Some(at), true, false) = (self.listen.given(), plain, listen.ip().is_loopback()) {
+            if admitted {
+                root.notes.warning(&at.span, "secrets and tokens travel in plain HTTP");
+            } else {
+                let help = "add `[tls]` with `certificate` and `key`, or listen on 127.0.0.1; behind a proxy that \
+                            does TLS set `insecure_plain_http = true`";
+                let message =
+                    format!("without TLS only loopback addresses are served, not `{listen}`");
+                root.notes.error(&at.span, message, Some(help.to_owned()));
+            }
+        }
+        if let Some(admin) = self.admin.given() {
+            if admin.value == listen && admin.value.port() != 0 {
+                root.notes.error(
+                    &admin.span,
+                    format!("admin is the same address as listen, `{listen}`"),
+                    None,
+                );
+            }
+        }
+    }
+
+    fn into_config(self, source: &Arc<Source>, directory: &Path) -> Option<Config> {
+        let tls = match self.tls.into_value() {
+            Some((Field::Given(certificate), Field::Given(key))) => Some(TlsFiles {
+                certificate: At {
+                    value: directory.join(certificate.value),
+                    span: certificate.span,
+                },
+                key: At { value: directory.join(key.value), span: key.span },
+            }),
+            _ => None,
+        };
+        let listen = match self.listen {
+            Field::Given(at) => at,
+            _ => At { value: DEFAULT_LISTEN, span: 0..0 },
+        };
+        let Field::Given(store) = self.store else { return None };
+        let Field::Given(master_key) = self.master_key else { return None };
+        let master_key_source = match master_key.value {
+            MasterKeySource::File(path) => MasterKeySource::File(directory.join(path)),
+            env @ MasterKeySource::Env(_) => env,
+        };
+        Some(Config {
+            source: Arc::clone(source),
+            listen,
+            admin: match self.admin {
+                Field::Given(at) => Some(at),
+                _ => None,
+            },
+            max_connections: self
+                .max_connections
+                .into_value()
+                .and_then(|n| usize::try_from(n).ok()),
+            tls,
+            store: At { value: absolute(&store.value, directory), span: store.span },
+            master_key: At { value: master_key_source, span: master_key.span },
+            log_level: self.level.into_value().unwrap_or_else(|| "info".to_owned()),
+            log_format: self.format.into_value().unwrap_or(LogFormat::Json),
+        })
+    }
+}
+
+fn address(v: &Value<'_>) -> Option<SocketAddr> {
+    const MUST: &str = "an address and a port such as `0.0.0.0:8443` or `[::]:8443`";
+    let text = v.text_that(MUST)?;
+    text.parse().ok().or_else(|| v.must(MUST, None))
+}
+
+fn path(v: &Value<'_>) -> Option<String> {
+    v.matching("the path of a file", |text| !text.is_empty() && !text.contains('\0'))
+}
+
+fn level(v: &Value<'_>) -> Option<String> {
+    v.matching(LOG_LEVEL, is_log_level)
+}
+
+/// What a log level is, in messages.
+pub(crate) const LOG_LEVEL: &str =
+    "`error`, `warn`, `info`, `debug`, `trace` or directives such as `info,tokenry_server=debug`";
+
+/// Whether these are levels, by themselves or for parts of the program.
+///
+/// The filter itself would take a mistyped level for a part, and log nothing.
+pub(crate) fn is_log_level(text: &str) -> bool {
+    let level = |text: &str| matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let directive = |text: &str| level(text.rsplit_once('=').map_or(text, |(_, level)| level));
+    text.split(',').all(directive) && EnvFilter::try_new(text).is_ok()
+}
+
+fn master_key(v: &Value<'_>) -> Option<MasterKeySource> {
+    v.table(|t| {
+        let file = t.optional("file", path);
+        let env = t.optional("env", |v| {
+            v.matching("the name of an environment variable", |name| {
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            })
+        });
+        match (file, env) {
+            (Field::Given(file), Field::Absent) => Some(MasterKeySource::File(file.value.into())),
+            (Field::Absent, Field::Given(env)) => Some(MasterKeySource::Env(env.value)),
+            (Field::Wrong, _) | (_, Field::Wrong) => None,
+            (Field::Absent, Field::Absent) => {
+                t.notes.error(&t.span, "master_key needs either `file` or `env`", None);
+                None
+            }
+            (Field::Given(_), Field::Given(env)) => {
+                t.notes.error(&env.span, "master_key needs either `file` or `env`, not both", None);
+                None
+            }
+        }
+    })?
+}
+
+fn store_url(v: &Value<'_>) -> Option<String> {
+    let text = v.text_that("a URL such as `sqlite:tokenry.db`")?;
+    match tokenry_store::check_url(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(error) => {
+            // Not repeated: the URL of a database server may hold a password.
+            v.notes.hidden_error(&v.span(), error.to_string());
+            None
+        }
+    }
+}
+
+/// The URL with the path of a database file made independent of the working directory.
+fn absolute(url: &str, directory: &Path) -> String {
+    match url.strip_prefix("sqlite:") {
+        Some(path) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            format!("sqlite:{}", directory.join(path).display())
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "[store]\nurl = \"sqlite:tokenry.db\"\n[master_key]\nfile = \"master.key\"\n";
+
+    fn read(text: &str) -> (Option<Config>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokenry.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut found = Diagnostics::default();
+        let config = Config::read(&path, &mut found);
+        let prefix = format!("{}/", directory.path().display());
+        let mut found = found.0;
+        found.sort_by_key(Diagnostic::line);
+        (config, found.iter().map(|d| d.headline().replace(&prefix, "")).collect())
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let (config, problems) = read(GOOD);
+        assert_eq!(problems, Vec::<String>::new());
+        let config = config.unwrap();
+        assert!(config.store.value.starts_with("sqlite:/"), "{}", config.store.value);
+        assert!(config.store.value.ends_with("/tokenry.db"), "{}", config.store.value);
+        assert_eq!(config.listen.value, DEFAULT_LISTEN);
+        let MasterKeySource::File(path) = config.master_key.value else { panic!("a file") };
+        assert!(path.is_absolute());
+    }
+
+    #[test]
+    fn every_mistake_is_found_at_once() {
+        let text = "[server]\nlisten = \"localhost\"\nadmin = 1\nmax_connections = 0\nlissten = 1\n\
+                    [tls]\ncertificate = \"c.pem\"\n[store]\nurl = \"mysql://x\"\n[log]\nlevel = \"inof\"\nformat = \"xml\"\n";
+        let (config, problems) = read(text);
+        assert!(config.is_none());
+        let expected = [
+            "tokenry.toml:1:1: master_key is missing",
+            "tokenry.toml:2:10: listen must be an address and a port such as `0.0.0.0:8443` or `[::]:8443`, got `localhost`",
+            "tokenry.toml:3:9: admin must be an address and a port such as `0.0.0.0:8443` or `[::]:8443`, got `1`",
+            "tokenry.toml:4:19: max_connections must be a whole number from 1 to 1000000, got `0`",
+            "tokenry.toml:5:1: unknown key `lissten`",
+            "tokenry.toml:6:1: key is missing",
+            "tokenry.toml:9:7: there is no store `mysql:`; write `sqlite:PATH` or `memory:`",
+            "tokenry.toml:11:9: level must be `error`, `warn`, `info`, `debug`, `trace` or directives such as `info,tokenry_server=debug`, got `inof`",
+            "tokenry.toml:12:10: format must be `json` or `text`, got `xml`",
+        ];
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn without_tls_only_loopback_is_served_unless_said_otherwise() {
+        let (config, problems) = read(&format!("{GOOD}[server]\nlisten = \"0.0.0.0:8443\"\n"));
+        assert!(config.is_none());
+        assert_eq!(
+            problems,
+            [
+                "tokenry.toml:6:10: without TLS only loopback addresses are served, not `0.0.0.0:8443`"
+            ]
+        );
+        let text =
+            format!("{GOOD}[server]\nlisten = \"0.0.0.0:8443\"\ninsecure_plain_http = true\n");
+        let (config, problems) = read(&text);
+        assert!(config.is_some());
+        assert_eq!(
+            problems,
+            ["tokenry.toml:6:10: warning: secrets and tokens travel in plain HTTP"]
+        );
+        let text = format!(
+            "{GOOD}[server]\nlisten = \"0.0.0.0:1\"\n[tls]\ncertificate = \"a\"\nkey = \"b\"\n"
+        );
+        assert!(read(&text).0.unwrap().tls.is_some());
+    }
+
+    #[test]
+    fn the_master_key_has_one_origin() {
+        let store = "[store]\nurl = \"sqlite:a\"\n[master_key]\n";
+        assert_eq!(read(store).1, ["tokenry.toml:3:1: master_key needs either `file` or `env`"]);
+        assert_eq!(
+            read(&format!("{store}file = \"a\"\nenv = \"B\"\n")).1,
+            ["tokenry.toml:5:7: master_key needs either `file` or `env`, not both"]
+        );
+        assert!(read(&format!("{store}env = \"B\"\n")).0.is_some());
+    }
+}

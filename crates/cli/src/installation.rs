@@ -1,0 +1,160 @@
+//! The store and the master key that a configuration names, opened together.
+
+use std::sync::Arc;
+
+use tokenry_core::realm::Realm;
+use tokenry_core::{Client, MasterKey};
+use tokenry_store::{Change, Revision, Snapshot, Store, StoreError};
+
+use crate::args::Global;
+use crate::config::{Config, master_key};
+use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, quoted};
+use crate::output::Output;
+
+/// The store and the master key, which belong together.
+#[derive(Debug)]
+pub(crate) struct Installation {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) master: MasterKey,
+    /// What the store held when it was opened.
+    pub(crate) snapshot: Snapshot,
+}
+
+/// Whether a store that is not there is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Missing {
+    /// It is made.
+    Make,
+    /// It is an error.
+    Refuse,
+}
+
+impl Installation {
+    /// Reads the configuration and opens what it names.
+    pub(crate) async fn open(global: &Global, output: Output) -> Result<Self, Diagnostics> {
+        let mut diagnostics = Diagnostics::default();
+        let opened = Self::open_noting(global, Missing::Refuse, &mut diagnostics).await;
+        match opened {
+            Some(opened) => {
+                output.complain(&diagnostics);
+                Ok(opened)
+            }
+            None => Err(diagnostics),
+        }
+    }
+
+    /// The same, noting everything that is wrong.
+    pub(crate) async fn open_noting(
+        global: &Global,
+        missing: Missing,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
+        let config = Config::read(&global.config, diagnostics)?;
+        let master = master_key::load(&config).map_err(|error| diagnostics.push(error)).ok();
+        // A store is not even made where the master key that would belong to it is unreadable.
+        let missing = if master.is_some() { missing } else { Missing::Refuse };
+        let (store, snapshot) =
+            open_store(&config, missing).await.map_err(|error| diagnostics.push(error)).ok()?;
+        let master = master?;
+        if snapshot.master_key_check.is_some_and(|check| check != master.check()) {
+            diagnostics.push(wrong_master_key(&config));
+            return None;
+        }
+        Some(Self { config, store, master, snapshot })
+    }
+
+    /// Makes changes; from now on the store knows its master key.
+    pub(crate) async fn change(
+        &self,
+        mut changes: Vec<Change>,
+        expected: Option<Revision>,
+    ) -> Result<Revision, StoreError> {
+        if self.snapshot.master_key_check.is_none() {
+            changes.insert(0, Change::PutMasterKeyCheck(self.master.check()));
+        }
+        self.store.change(changes, expected).await
+    }
+
+    /// Makes changes that build on what was read.
+    ///
+    /// They are refused if anything else changed in between: a command takes milliseconds, so that running it again is
+    /// no hardship, and a lost change would be.
+    pub(crate) async fn change_unchanged(
+        &self,
+        changes: Vec<Change>,
+    ) -> Result<Revision, Diagnostic> {
+        self.change(changes, Some(self.snapshot.revision))
+            .await
+            .map_err(|error| store_failed(&error))
+    }
+
+    /// The realm of this name.
+    pub(crate) fn realm(&self, name: &str) -> Result<&Realm, Diagnostic> {
+        let realms = &self.snapshot.realms;
+        realms.iter().find(|realm| realm.name == name).ok_or_else(|| {
+            let known = realms.iter().map(|realm| realm.name.as_str());
+            not_there(
+                &format!("realm {}", quoted(name)),
+                name,
+                known,
+                "declare it in a realm file and `tokenry apply` that",
+            )
+        })
+    }
+
+    /// The client with this identifier.
+    pub(crate) fn client(&self, realm: &str, id: &str) -> Result<&Client, Diagnostic> {
+        self.realm(realm)?;
+        let of_realm = || self.snapshot.clients.iter().filter(|client| client.realm == realm);
+        of_realm().find(|client| client.id == id).ok_or_else(|| {
+            let known = of_realm().map(|client| client.id.as_str());
+            let what = format!("client {} in realm {}", quoted(id), quoted(realm));
+            not_there(&what, id, known, "`tokenry client list` shows those there are")
+        })
+    }
+}
+
+/// The error about something that was named and is not there.
+pub(crate) fn not_there<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+    otherwise: &str,
+) -> Diagnostic {
+    let error = Diagnostic::error(format!("there is no {what}"));
+    match did_you_mean(name, known) {
+        Some(meant) => error.help(format!("did you mean `{meant}`?")),
+        None => error.help(otherwise),
+    }
+}
+
+/// The error about a store that failed.
+pub(crate) fn store_failed(error: &StoreError) -> Diagnostic {
+    let diagnostic = Diagnostic::error(error.to_string());
+    match error {
+        StoreError::Conflict => diagnostic.help("nothing was changed; run the command again"),
+        StoreError::Unavailable(_) => diagnostic.help("nothing was changed; try again later"),
+        _ => diagnostic,
+    }
+}
+
+async fn open_store(
+    config: &Config,
+    missing: Missing,
+) -> Result<(Arc<dyn Store>, Snapshot), Diagnostic> {
+    let at = &config.store.span;
+    let opened = match missing {
+        Missing::Make => tokenry_store::open(&config.store.value).await,
+        Missing::Refuse => tokenry_store::open_existing(&config.store.value).await,
+    };
+    let store = opened.map_err(|error| config.error(at, error.to_string()))?;
+    let snapshot = store.load().await.map_err(|error| config.error(at, error.to_string()))?;
+    Ok((store, snapshot))
+}
+
+fn wrong_master_key(config: &Config) -> Diagnostic {
+    config
+        .error(&config.master_key.span, "this is not the master key that the store was made with")
+        .help("put the right one back: without it neither client secrets nor signing keys of this store can be used")
+}

@@ -1,0 +1,387 @@
+//! From what is stored to what should be: which changes, shown before they are made.
+
+use serde_json::{Value, json};
+use tokenry_core::realm::{ClientAuthentication, Dialect, Endpoint, Realm, RefreshPolicy, Rotate};
+use tokenry_core::scope::Scope;
+use tokenry_core::{Client, Timestamp};
+use tokenry_store::{Change, Snapshot};
+
+use crate::duration;
+use crate::realm_file::{Declaration, DeclaredClient};
+
+/// What has to be done so that what is declared is so.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    steps: Vec<Step>,
+    /// Clients that are stored and not declared, and stay: realm and identifier.
+    kept: Vec<(String, String)>,
+}
+
+/// One thing that is made, changed or removed.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    action: Action,
+    kind: &'static str,
+    realm: String,
+    name: String,
+    fields: Vec<FieldChange>,
+    change: Change,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Action {
+    Create,
+    Change,
+    Remove,
+}
+
+/// A field of a realm or client that changes, in the words of a realm file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct FieldChange {
+    field: &'static str,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl Plan {
+    /// Compares. Clients that are stored but not declared are removed only with `prune`.
+    pub(crate) fn new(declarations: &[Declaration], stored: &Snapshot, prune: bool) -> Self {
+        let mut plan = Self { steps: Vec::new(), kept: Vec::new() };
+        for Declaration { realm, clients } in declarations {
+            let old = stored.realms.iter().find(|r| r.name == realm.name);
+            // What is set at run time stays.
+            let not_before = old.map_or(Timestamp::EPOCH, |old| old.not_before);
+            let realm = Realm { not_before, ..realm.clone() };
+            plan.put(
+                "realm",
+                &realm.name,
+                &realm.name,
+                old.map(realm_fields),
+                realm_fields(&realm),
+                || Change::PutRealm(realm.clone()),
+            );
+            for declared in clients {
+                plan.client(declared, stored);
+            }
+            let undeclared = stored.clients.iter().filter(|client| {
+                client.realm == realm.name && clients.iter().all(|c| c.client.id != client.id)
+            });
+            for client in undeclared {
+                if prune {
+                    plan.steps.push(Step {
+                        action: Action::Remove,
+                        kind: "client",
+                        realm: client.realm.clone(),
+                        name: client.id.clone(),
+                        fields: Vec::new(),
+                        change: Change::RemoveClient {
+                            realm: client.realm.clone(),
+                            client: client.id.clone(),
+                        },
+                    });
+                } else {
+                    plan.kept.push((client.realm.clone(), client.id.clone()));
+                }
+            }
+        }
+        plan
+    }
+
+    fn client(&mut self, declared: &DeclaredClient, stored: &Snapshot) {
+        let mut client = declared.client.clone();
+        let old = stored.clients.iter().find(|c| c.realm == client.realm && c.id == client.id);
+        if let Some(old) = old {
+            client.not_before = old.not_before;
+            if !declared.says_enabled {
+                client.enabled = old.enabled;
+            }
+        }
+        let (realm, id, fields) = (client.realm.clone(), client.id.clone(), client_fields(&client));
+        self.put("client", &realm, &id, old.map(client_fields), fields, || {
+            Change::PutClient(client)
+        });
+    }
+
+    fn put(
+        &mut self,
+        kind: &'static str,
+        realm: &str,
+        name: &str,
+        old: Option<Fields>,
+        new: Fields,
+        change: impl FnOnce() -> Change,
+    ) {
+        let action = if old.is_some() { Action::Change } else { Action::Create };
+        let old = old.unwrap_or_default();
+        let from = |field| {
+            old.iter().find(|(name, _)| *name == field).and_then(|(_, value)| value.clone())
+        };
+        let fields: Vec<FieldChange> = new
+            .into_iter()
+            .map(|(field, to)| FieldChange { field, from: from(field), to })
+            .filter(|change| change.from != change.to)
+            .collect();
+        if action == Action::Create || !fields.is_empty() {
+            let (realm, name) = (realm.to_owned(), name.to_owned());
+            self.steps.push(Step { action, kind, realm, name, fields, change: change() });
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The changes for the store.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.steps.iter().map(|step| step.change.clone()).collect()
+    }
+
+    /// For people: `+` what is made, `~` what changes, `-` what is removed.
+    pub(crate) fn text(&self) -> String {
+        let mut lines = Vec::new();
+        for step in &self.steps {
+            let sign = match step.action {
+                Action::Create => '+',
+                Action::Change => '~',
+                Action::Remove => '-',
+            };
+            let within = if step.kind == "client" {
+                format!(" in realm {}", step.realm)
+            } else {
+                String::new()
+            };
+            lines.push(format!("{sign} {} {}{within}", step.kind, step.name));
+            for FieldChange { field, from, to } in &step.fields {
+                let (from, to) =
+                    (from.as_deref().unwrap_or("(none)"), to.as_deref().unwrap_or("(none)"));
+                lines.push(match step.action {
+                    Action::Create => format!("    {field}: {to}"),
+                    _ => format!("    {field}: {from} -> {to}"),
+                });
+            }
+        }
+        for (realm, client) in &self.kept {
+            lines.push(format!(
+                "  client {client} in realm {realm} is not declared and stays; --prune removes it"
+            ));
+        }
+        lines.join("\n")
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let steps = self.steps.iter().map(|step| {
+            let action = match step.action {
+                Action::Create => "create",
+                Action::Change => "change",
+                Action::Remove => "remove",
+            };
+            let fields: Vec<Value> = step
+                .fields
+                .iter()
+                .map(|change| json!({ "field": change.field, "from": change.from, "to": change.to }))
+                .collect();
+            json!({ "action": action, "kind": step.kind, "realm": step.realm, "name": step.name, "fields": fields })
+        });
+        let kept =
+            self.kept.iter().map(|(realm, client)| json!({ "realm": realm, "client": client }));
+        json!({ "changes": steps.collect::<Vec<_>>(), "undeclared_clients": kept.collect::<Vec<_>>() })
+    }
+}
+
+/// Fields in the words of a realm file; `None` where there is nothing to write.
+type Fields = Vec<(&'static str, Option<String>)>;
+
+fn realm_fields(realm: &Realm) -> Fields {
+    // Taken apart completely, so that a new field cannot be forgotten here.
+    let Realm {
+        name: _,
+        issuer,
+        aliases,
+        dialect,
+        tokens,
+        audience,
+        scopes,
+        password_grant,
+        client_authentication,
+        endpoints,
+        keys,
+        not_before: _,
+    } = realm;
+    vec![
+        ("issuer", Some(issuer.to_string())),
+        ("aliases", list(aliases)),
+        (
+            "dialect",
+            Some(match dialect {
+                Dialect::Rfc => "rfc".to_owned(),
+                Dialect::Keycloak => "keycloak".to_owned(),
+            }),
+        ),
+        ("scopes", scope(scopes)),
+        ("audience", list(audience)),
+        ("password_grant", Some(password_grant.to_string())),
+        ("client_authentication", Some(authentication(*client_authentication).to_owned())),
+        ("tokens.access", Some(duration::write(tokens.access))),
+        ("tokens.refresh", tokens.refresh.as_ref().map(refresh)),
+        ("tokens.signing", Some(tokens.signing.to_string())),
+        ("tokens.id_token", Some(tokens.id_token.to_string())),
+        ("keys.rotate_every", Some(duration::write(keys.rotate_every))),
+        ("keys.announce", Some(duration::write(keys.announce))),
+        ("keys.linger", Some(duration::write(keys.linger))),
+        ("endpoints", list(&endpoints.iter().map(endpoint).collect::<Vec<_>>())),
+    ]
+}
+
+fn client_fields(client: &Client) -> Fields {
+    let Client {
+        realm: _,
+        id: _,
+        enabled,
+        grants,
+        scope: own_scope,
+        default_scope,
+        audience,
+        access,
+        refresh: own_refresh,
+        signing,
+        client_authentication,
+        not_before: _,
+        credentials: _,
+    } = client;
+    vec![
+        ("enabled", Some(enabled.to_string())),
+        ("grants", list(&grants.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        ("scope", scope(own_scope)),
+        (
+            "default_scope",
+            default_scope.as_ref().map(|s| scope(s).unwrap_or_else(|| "[]".to_owned())),
+        ),
+        ("audience", list(audience)),
+        ("access", access.map(duration::write)),
+        ("refresh", own_refresh.as_ref().map(refresh)),
+        ("signing", signing.map(|s| s.to_string())),
+        ("client_authentication", client_authentication.map(|a| authentication(a).to_owned())),
+    ]
+}
+
+fn list(items: &[String]) -> Option<String> {
+    (!items.is_empty()).then(|| items.join(", "))
+}
+
+fn scope(scope: &Scope) -> Option<String> {
+    list(&scope.tokens().map(str::to_owned).collect::<Vec<_>>())
+}
+
+const fn authentication(authentication: ClientAuthentication) -> &'static str {
+    match authentication {
+        ClientAuthentication::Required => "required",
+        ClientAuthentication::Optional => "optional",
+    }
+}
+
+fn refresh(refresh: &RefreshPolicy) -> String {
+    let RefreshPolicy { lifetime, max_lifetime, policy, grace, client_credentials } = refresh;
+    let mut parts = vec![match policy {
+        Rotate::Keep => "keep".to_owned(),
+        Rotate::Reissue => "reissue".to_owned(),
+        Rotate::Rotate => format!("rotate with grace {}", duration::write(*grace)),
+    }];
+    parts.push(format!("lifetime {}", duration::write(*lifetime)));
+    if let Some(most) = max_lifetime {
+        parts.push(format!("at most {}", duration::write(*most)));
+    }
+    if *client_credentials {
+        parts.push("also for client_credentials".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    let Endpoint { path, grant, client, token_type, invalid_grant_status } = endpoint;
+    let mut text = format!("{path} ({grant} for {client}");
+    if let Some(token_type) = token_type {
+        text.push_str(&format!(", token_type {token_type}"));
+    }
+    if let Some(status) = invalid_grant_status {
+        text.push_str(&format!(", invalid_grant {status}"));
+    }
+    text + ")"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(realm: &Realm, clients: &[Client]) -> Declaration {
+        let clients = clients
+            .iter()
+            .map(|c| DeclaredClient { client: c.clone(), says_enabled: false })
+            .collect();
+        Declaration { realm: realm.clone(), clients }
+    }
+
+    fn realm() -> Realm {
+        serde_json::from_value(json!({
+            "name": "a",
+            "issuer": "https://a.example",
+            "tokens": { "access": { "secs": 300, "nanos": 0 } },
+        }))
+        .unwrap()
+    }
+
+    fn client(id: &str) -> Client {
+        serde_json::from_value(json!({ "realm": "a", "id": id, "grants": ["client_credentials"] }))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_so_already_needs_nothing() {
+        let stored =
+            Snapshot { realms: vec![realm()], clients: vec![client("c")], ..Snapshot::default() };
+        let plan = Plan::new(&[declared(&realm(), &[client("c")])], &stored, false);
+        assert!(plan.is_empty(), "{plan:?}");
+        assert_eq!(plan.text(), "");
+    }
+
+    #[test]
+    fn new_changed_and_undeclared_are_told_apart() {
+        let stored = Snapshot {
+            realms: vec![realm()],
+            clients: vec![client("c"), client("old")],
+            ..Snapshot::default()
+        };
+        let changed = Realm { password_grant: true, ..realm() };
+        let declared = [declared(&changed, &[client("c"), client("new")])];
+        let plan = Plan::new(&declared, &stored, false);
+        let expected = "~ realm a\n    password_grant: false -> true\n+ client new in realm a\n    enabled: true\n    \
+                        grants: client_credentials\n  client old in realm a is not declared and stays; --prune removes it";
+        assert_eq!(plan.text(), expected);
+        let changes = plan.changes();
+        assert_eq!(changes, [Change::PutRealm(changed), Change::PutClient(client("new"))]);
+        let pruned = Plan::new(&declared, &stored, true);
+        assert!(pruned.text().ends_with("- client old in realm a"), "{}", pruned.text());
+        let remove = Change::RemoveClient { realm: "a".to_owned(), client: "old".to_owned() };
+        assert_eq!(pruned.changes().last(), Some(&remove));
+    }
+
+    #[test]
+    fn what_is_set_at_run_time_stays() {
+        let not_before = Timestamp::from_secs(7);
+        let stored = Snapshot {
+            realms: vec![Realm { not_before, ..realm() }],
+            clients: vec![Client { not_before, enabled: false, ..client("c") }],
+            ..Snapshot::default()
+        };
+        assert!(Plan::new(&[declared(&realm(), &[client("c")])], &stored, false).is_empty());
+        let mut says = declared(&Realm { password_grant: true, ..realm() }, &[client("c")]);
+        says.clients[0].says_enabled = true;
+        let plan = Plan::new(&[says], &stored, false);
+        let [Change::PutRealm(realm), Change::PutClient(client)] = &plan.changes()[..] else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(realm.not_before, not_before);
+        assert!(client.enabled && client.not_before == not_before);
+    }
+}

@@ -1,0 +1,297 @@
+//! What does not go together within one realm file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokenry_core::realm::Rotate;
+use tokenry_core::request::GrantType;
+
+use super::written::{
+    Written, WrittenClient, WrittenEndpoint, WrittenRealm, WrittenRefresh, access_or_default,
+};
+use crate::diagnostic::{did_you_mean, quoted};
+use crate::document::{At, Field, Notes};
+use crate::duration;
+
+/// From here on an access token deserves a warning.
+const LONG_ACCESS: Duration = Duration::from_secs(86400);
+
+/// Notes everything that does not go together. What is wrong by itself is taken for unknown.
+pub(super) fn check(written: &Written, notes: &Notes) {
+    let Some(realm) = written.0.value() else { return };
+    let access = match &realm.tokens {
+        Field::Given(tokens) => access_or_default(&tokens.value.access),
+        Field::Absent => access_or_default(&Field::Absent),
+        Field::Wrong => None,
+    };
+    if let Some(tokens) = realm.tokens.value() {
+        long_access(&tokens.access, notes);
+        refresh(&tokens.refresh, access, notes);
+        if let (
+            Some(At { value: true, span }),
+            Field::Absent | Field::Given(At { value: false, .. }),
+        ) = (tokens.id_token.given(), &realm.password_grant)
+        {
+            notes.warning(span, "id_token has no effect: only the password grant gives ID tokens");
+        }
+    }
+    keys(realm, notes);
+    if let (Some(issuer), Some(aliases)) = (realm.issuer.value(), realm.aliases.value()) {
+        for alias in aliases.iter().filter(|alias| alias.value == issuer.host()) {
+            notes.warning(
+                &alias.span,
+                format!("alias {} is the issuer's own host", quoted(&alias.value)),
+            );
+        }
+    }
+    let mut clients = BTreeMap::new();
+    for client in &realm.clients {
+        self::client(realm, &client.value, access, notes);
+        if let Some(id) = client.value.id.given() {
+            if clients.insert(id.value.as_str(), &client.value).is_some() {
+                notes.error(
+                    &id.span,
+                    format!("client {} is declared twice", quoted(&id.value)),
+                    None,
+                );
+            }
+        }
+    }
+    let mut paths = BTreeMap::new();
+    for endpoint in &realm.endpoints {
+        self::endpoint(realm, &endpoint.value, &clients, notes);
+        if let Some(path) = endpoint.value.path.given() {
+            if paths.insert(path.value.as_str(), ()).is_some() {
+                notes.error(
+                    &path.span,
+                    format!("endpoint {} is declared twice", quoted(&path.value)),
+                    None,
+                );
+            }
+        }
+    }
+}
+
+fn long_access(access: &Field<Duration>, notes: &Notes) {
+    if let Some(access) = access.given().filter(|access| access.value > LONG_ACCESS) {
+        let message = format!(
+            "access tokens of {} cannot be taken back that long by those who do not ask",
+            duration::write(access.value)
+        );
+        notes.warning(&access.span, message);
+    }
+}
+
+fn refresh(written: &Field<WrittenRefresh>, access: Option<Duration>, notes: &Notes) {
+    let Some(refresh) = written.value() else { return };
+    if let (Some(lifetime), Some(access)) = (refresh.lifetime.given(), access) {
+        if lifetime.value <= access {
+            let message = format!(
+                "a refresh token must live longer than the access token ({}), got {}",
+                duration::write(access),
+                duration::write(lifetime.value)
+            );
+            notes.error(&lifetime.span, message, None);
+        }
+    }
+    if let (Some(most), Some(lifetime)) = (refresh.max_lifetime.given(), refresh.lifetime.value()) {
+        if most.value < *lifetime {
+            let message = format!(
+                "max_lifetime must be at least lifetime ({}), got {}",
+                duration::write(*lifetime),
+                duration::write(most.value)
+            );
+            notes.error(&most.span, message, None);
+        }
+    }
+    let rotates =
+        refresh.policy.is_wrong() || refresh.policy.value().is_none_or(|p| *p == Rotate::Rotate);
+    if let Some(grace) = refresh.grace.given().filter(|grace| !rotates && !grace.value.is_zero()) {
+        notes.error(
+            &grace.span,
+            "grace belongs to policy `rotate` alone",
+            Some("with `keep` and `reissue` a refresh token can be used again anyway".to_owned()),
+        );
+    }
+}
+
+fn keys(realm: &WrittenRealm, notes: &Notes) {
+    let Some(keys) = realm.keys.value() else { return };
+    if let (Some(announce), Some(every)) = (keys.announce.given(), keys.rotate_every.given()) {
+        if announce.value >= every.value {
+            let message = format!(
+                "announce must be shorter than rotate_every ({}), got {}",
+                duration::write(every.value),
+                duration::write(announce.value)
+            );
+            notes.error(&announce.span, message, None);
+        }
+    }
+}
+
+fn client(
+    realm: &WrittenRealm,
+    client: &WrittenClient,
+    realm_access: Option<Duration>,
+    notes: &Notes,
+) {
+    let id = quoted(client.id.value().map_or("?", String::as_str));
+    long_access(&client.access, notes);
+    let access = if matches!(client.access, Field::Absent) {
+        realm_access
+    } else {
+        client.access.value().copied()
+    };
+    refresh(&client.refresh, access, notes);
+    if let Some(scopes) = known_scopes(realm) {
+        for scope in client.scope.value().into_iter().flatten() {
+            if !scopes.contains(&scope.value.as_str()) {
+                let message = format!(
+                    "client {id} may have scope {}, which this realm does not have",
+                    quoted(&scope.value)
+                );
+                notes.error(
+                    &scope.span,
+                    message,
+                    Some(meant(&scope.value, &scopes, "add it to `scopes`")),
+                );
+            }
+        }
+    }
+    if let (Some(default), false) = (client.default_scope.value(), client.scope.is_wrong()) {
+        let own: Vec<&str> =
+            client.scope.value().into_iter().flatten().map(|s| s.value.as_str()).collect();
+        for scope in default.iter().filter(|scope| !own.contains(&scope.value.as_str())) {
+            let message = format!(
+                "client {id} gets scope {} by default, which it may not have",
+                quoted(&scope.value)
+            );
+            notes.error(
+                &scope.span,
+                message,
+                Some(meant(&scope.value, &own, "add it to its `scope`")),
+            );
+        }
+    }
+    grants(realm, client, &id, notes);
+}
+
+fn grants(realm: &WrittenRealm, client: &WrittenClient, id: &str, notes: &Notes) {
+    let Some(grants) = client.grants.given() else { return };
+    if grants.value.is_empty() {
+        notes.error(
+            &grants.span,
+            format!("client {id} may use no grant at all"),
+            Some("to keep it from getting tokens write `enabled = false`".to_owned()),
+        );
+    }
+    for grant in &grants.value {
+        match grant.value {
+            GrantType::Password if lacks_password_grant(realm) => notes.error(
+                &grant.span,
+                format!("client {id} may use the password grant, which this realm does not have"),
+                Some(PASSWORD_GRANT.to_owned()),
+            ),
+            GrantType::RefreshToken if gives_no_refresh_token(realm, client) => notes.error(
+                &grant.span,
+                format!("client {id} may use the refresh_token grant, but no refresh token is ever given"),
+                Some("add `refresh = { lifetime = \"…\" }` to `[realm.tokens]` or to the client".to_owned()),
+            ),
+            _ => {}
+        }
+    }
+}
+
+const PASSWORD_GRANT: &str =
+    "RFC 9700 forbids it; where a vendor's API has it, set `password_grant = true`";
+
+fn lacks_password_grant(realm: &WrittenRealm) -> bool {
+    match &realm.password_grant {
+        Field::Absent => true,
+        Field::Wrong => false,
+        Field::Given(at) => !at.value,
+    }
+}
+
+fn gives_no_refresh_token(realm: &WrittenRealm, client: &WrittenClient) -> bool {
+    let in_realm = match &realm.tokens {
+        Field::Absent => false,
+        Field::Wrong => true,
+        Field::Given(tokens) => !matches!(tokens.value.refresh, Field::Absent),
+    };
+    !in_realm && matches!(client.refresh, Field::Absent)
+}
+
+/// The scopes of the realm, unless they are unreadable.
+fn known_scopes(realm: &WrittenRealm) -> Option<Vec<&str>> {
+    (!realm.scopes.is_wrong())
+        .then(|| realm.scopes.value().into_iter().flatten().map(|s| s.value.as_str()).collect())
+}
+
+fn meant(written: &str, known: &[&str], otherwise: &str) -> String {
+    match did_you_mean(written, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => otherwise.to_owned(),
+    }
+}
+
+fn endpoint(
+    realm: &WrittenRealm,
+    endpoint: &WrittenEndpoint,
+    clients: &BTreeMap<&str, &WrittenClient>,
+    notes: &Notes,
+) {
+    let path = quoted(endpoint.path.value().map_or("?", String::as_str));
+    let Some(grant) = endpoint.grant.given() else { return };
+    match grant.value {
+        GrantType::ClientCredentials => {
+            // Nobody proves anything there: the client is filled in, and there is neither password nor token.
+            notes.error(
+                &grant.span,
+                format!("endpoint {path} would give a token to everybody"),
+                Some(
+                    "client_credentials belongs to the token endpoint, where clients authenticate"
+                        .to_owned(),
+                ),
+            );
+            return;
+        }
+        GrantType::Password if lacks_password_grant(realm) => notes.error(
+            &grant.span,
+            format!("endpoint {path} serves the password grant, which this realm does not have"),
+            Some(PASSWORD_GRANT.to_owned()),
+        ),
+        _ => {}
+    }
+    let Some(id) = endpoint.client.given() else { return };
+    let Some(client) = clients.get(id.value.as_str()) else {
+        // A client whose own identifier is unreadable may be the one that is meant.
+        if realm.clients.iter().all(|c| c.value.id.given().is_some()) {
+            let known: Vec<&str> = clients.keys().copied().collect();
+            let message = format!(
+                "endpoint {path} is made for client {}, which this file does not declare",
+                quoted(&id.value)
+            );
+            notes.error(
+                &id.span,
+                message,
+                Some(meant(&id.value, &known, "declare it in `[[realm.clients]]`")),
+            );
+        }
+        return;
+    };
+    let may =
+        client.grants.value().is_none_or(|grants| grants.iter().any(|g| g.value == grant.value));
+    if !may {
+        let message = format!(
+            "endpoint {path} serves the {} grant, which client {} may not use",
+            grant.value,
+            quoted(&id.value)
+        );
+        notes.error(
+            &grant.span,
+            message,
+            Some(format!("add `{}` to the client's `grants`", grant.value)),
+        );
+    }
+}

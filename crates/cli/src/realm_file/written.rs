@@ -1,0 +1,370 @@
+//! A realm file as written: every key with its place.
+
+use std::time::Duration;
+
+use tokenry_core::Client;
+use tokenry_core::client::is_client_id;
+use tokenry_core::jose::Algorithm;
+use tokenry_core::realm::{
+    ClientAuthentication, Dialect, Endpoint, Issuer, IssuerError, KeyPolicy, Realm, RefreshPolicy,
+    Rotate, TokenPolicy, is_host, is_name, is_path,
+};
+use tokenry_core::request::GrantType;
+use tokenry_core::scope::Scope;
+
+use super::{Declaration, DeclaredClient, UNTOUCHED};
+use crate::document::{At, Field, Table, Value};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86400);
+
+/// The longest access token: nobody takes it back from those who check its signature alone.
+const MAX_ACCESS: Duration = DAY.saturating_mul(30);
+/// The longest refresh token and the longest period of a key: ten years, which is longer than anything is left alone.
+const MAX_LIFETIME: Duration = DAY.saturating_mul(3650);
+/// The longest grace. It is there for a lost response; whoever comes later is not the same caller.
+const MAX_GRACE: Duration = HOUR;
+/// How long an access token lives where the file does not say.
+const DEFAULT_ACCESS: Duration = Duration::from_secs(300);
+/// The grace of policy `rotate` where the file does not say: a client that lost a response repeats it in that time.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// A list of texts.
+type Texts = Field<Vec<At<String>>>;
+
+/// `[realm]`
+#[derive(Debug)]
+pub(super) struct Written(pub(super) Field<WrittenRealm>);
+
+#[derive(Debug)]
+pub(super) struct WrittenRealm {
+    pub(super) name: Field<String>,
+    pub(super) issuer: Field<Issuer>,
+    pub(super) aliases: Texts,
+    pub(super) dialect: Field<Dialect>,
+    pub(super) password_grant: Field<bool>,
+    pub(super) scopes: Texts,
+    pub(super) audience: Texts,
+    pub(super) client_authentication: Field<ClientAuthentication>,
+    pub(super) tokens: Field<WrittenTokens>,
+    pub(super) keys: Field<WrittenKeys>,
+    pub(super) endpoints: Vec<At<WrittenEndpoint>>,
+    pub(super) clients: Vec<At<WrittenClient>>,
+}
+
+/// `[realm.tokens]`
+#[derive(Debug)]
+pub(super) struct WrittenTokens {
+    pub(super) access: Field<Duration>,
+    pub(super) refresh: Field<WrittenRefresh>,
+    pub(super) signing: Field<Algorithm>,
+    pub(super) id_token: Field<bool>,
+}
+
+/// `refresh = { … }`
+#[derive(Debug)]
+pub(super) struct WrittenRefresh {
+    pub(super) lifetime: Field<Duration>,
+    pub(super) max_lifetime: Field<Duration>,
+    pub(super) policy: Field<Rotate>,
+    pub(super) grace: Field<Duration>,
+    pub(super) client_credentials: Field<bool>,
+}
+
+/// `[realm.keys]`
+#[derive(Debug)]
+pub(super) struct WrittenKeys {
+    pub(super) rotate_every: Field<Duration>,
+    pub(super) announce: Field<Duration>,
+    pub(super) linger: Field<Duration>,
+}
+
+/// `[[realm.endpoints]]`
+#[derive(Debug)]
+pub(super) struct WrittenEndpoint {
+    pub(super) path: Field<String>,
+    pub(super) grant: Field<GrantType>,
+    pub(super) client: Field<String>,
+    pub(super) token_type: Field<String>,
+    pub(super) invalid_grant_status: Field<u16>,
+}
+
+/// `[[realm.clients]]`
+#[derive(Debug)]
+pub(super) struct WrittenClient {
+    pub(super) id: Field<String>,
+    pub(super) grants: Field<Vec<At<GrantType>>>,
+    pub(super) scope: Texts,
+    pub(super) default_scope: Texts,
+    pub(super) audience: Texts,
+    pub(super) access: Field<Duration>,
+    pub(super) refresh: Field<WrittenRefresh>,
+    pub(super) signing: Field<Algorithm>,
+    pub(super) client_authentication: Field<ClientAuthentication>,
+    pub(super) enabled: Field<bool>,
+}
+
+impl Written {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        Self(root.required_table("realm", |t| WrittenRealm {
+            name: t.required("name", name),
+            issuer: t.required("issuer", issuer),
+            aliases: t.optional("aliases", |v| v.list(host)),
+            dialect: t.optional("dialect", |v| {
+                v.choice(&[("rfc", Dialect::Rfc), ("keycloak", Dialect::Keycloak)])
+            }),
+            password_grant: t.optional("password_grant", Value::boolean),
+            scopes: t.optional("scopes", |v| v.list(scope_token)),
+            audience: t.optional("audience", |v| v.list(audience)),
+            client_authentication: t.optional("client_authentication", client_authentication),
+            tokens: t.table("tokens", |t| WrittenTokens {
+                access: t.optional("access", access),
+                refresh: t.table("refresh", refresh),
+                signing: t.optional("signing", algorithm),
+                id_token: t.optional("id_token", Value::boolean),
+            }),
+            keys: t.table("keys", |t| WrittenKeys {
+                rotate_every: t.optional("rotate_every", |v| v.duration(HOUR..=MAX_LIFETIME)),
+                announce: t.optional("announce", |v| v.duration(Duration::ZERO..=MAX_LIFETIME)),
+                linger: t.optional("linger", |v| v.duration(Duration::ZERO..=MAX_LIFETIME)),
+            }),
+            endpoints: t.tables("endpoints", endpoint),
+            clients: t.tables("clients", client),
+        }))
+    }
+
+    /// What it means. `None` where something was wrong, which has been reported.
+    pub(super) fn into_declaration(self) -> Option<Declaration> {
+        let realm = self.0.into_value()?;
+        let name = realm.name.into_value()?;
+        let clients = realm
+            .clients
+            .into_iter()
+            .map(|c| meant_client(c.value, &name))
+            .collect::<Option<_>>()?;
+        let tokens = realm.tokens.into_value();
+        let realm = Realm {
+            issuer: realm.issuer.into_value()?,
+            aliases: texts(realm.aliases).unwrap_or_default(),
+            dialect: realm.dialect.into_value().unwrap_or_default(),
+            tokens: meant_tokens(tokens)?,
+            audience: texts(realm.audience).unwrap_or_default(),
+            scopes: scope(realm.scopes).unwrap_or_default(),
+            password_grant: realm.password_grant.into_value().unwrap_or_default(),
+            client_authentication: realm.client_authentication.into_value().unwrap_or_default(),
+            endpoints: realm
+                .endpoints
+                .into_iter()
+                .map(|e| meant_endpoint(e.value))
+                .collect::<Option<_>>()?,
+            keys: meant_keys(realm.keys.into_value()),
+            not_before: UNTOUCHED,
+            name,
+        };
+        Some(Declaration { realm, clients })
+    }
+}
+
+fn refresh(t: &Table<'_>) -> WrittenRefresh {
+    WrittenRefresh {
+        lifetime: t.required("lifetime", |v| v.duration(SECOND..=MAX_LIFETIME)),
+        max_lifetime: t.optional("max_lifetime", |v| v.duration(SECOND..=MAX_LIFETIME)),
+        policy: t.optional("policy", |v| {
+            v.choice(&[
+                ("keep", Rotate::Keep),
+                ("reissue", Rotate::Reissue),
+                ("rotate", Rotate::Rotate),
+            ])
+        }),
+        grace: t.optional("grace", |v| v.duration(Duration::ZERO..=MAX_GRACE)),
+        client_credentials: t.optional("client_credentials", Value::boolean),
+    }
+}
+
+fn endpoint(t: &Table<'_>) -> WrittenEndpoint {
+    WrittenEndpoint {
+        path: t.required("path", |v| {
+            v.matching("a path such as `/auth/refresh`, of plain segments", is_path)
+        }),
+        grant: t.required("grant", grant),
+        client: t.required("client", client_id),
+        token_type: t.optional("token_type", |v| {
+            v.matching("`Bearer` in upper or lower case", |text| {
+                text.eq_ignore_ascii_case("bearer")
+            })
+        }),
+        invalid_grant_status: t
+            .optional("invalid_grant_status", |v| u16::try_from(v.integer(400..=499)?).ok()),
+    }
+}
+
+fn client(t: &Table<'_>) -> WrittenClient {
+    WrittenClient {
+        id: t.required("id", client_id),
+        grants: t.required("grants", |v| v.list(grant)),
+        scope: t.optional("scope", |v| v.list(scope_token)),
+        default_scope: t.optional("default_scope", |v| v.list(scope_token)),
+        audience: t.optional("audience", |v| v.list(audience)),
+        access: t.optional("access", access),
+        refresh: t.table("refresh", refresh),
+        signing: t.optional("signing", algorithm),
+        client_authentication: t.optional("client_authentication", client_authentication),
+        enabled: t.optional("enabled", Value::boolean),
+    }
+}
+
+fn name(v: &Value<'_>) -> Option<String> {
+    v.matching("1 to 100 of `A-Z a-z 0-9 . _ - @`", is_name)
+}
+
+fn client_id(v: &Value<'_>) -> Option<String> {
+    v.matching("1 to 200 visible ASCII characters without `:`", is_client_id)
+}
+
+fn host(v: &Value<'_>) -> Option<String> {
+    v.matching("a host name in lower case, without port", is_host)
+}
+
+fn scope_token(v: &Value<'_>) -> Option<String> {
+    v.matching("one scope of visible ASCII without `\"` and `\\`", |text| {
+        !text.is_empty() && !text.contains(' ') && text.parse::<Scope>().is_ok()
+    })
+}
+
+fn audience(v: &Value<'_>) -> Option<String> {
+    v.matching("a name or URL of 1 to 500 visible ASCII characters", |text| {
+        (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    })
+}
+
+fn issuer(v: &Value<'_>) -> Option<Issuer> {
+    let text = v.text_that("an https URL")?;
+    let (must, help) = match text.parse() {
+        Ok(issuer) => return Some(issuer),
+        Err(IssuerError::NotHttps) => {
+            ("an https URL", Some("http is admitted for localhost, 127.0.0.1 and [::1] alone"))
+        }
+        Err(IssuerError::QueryOrFragment) => ("a URL without query and fragment", None),
+        Err(IssuerError::Host) => {
+            ("a URL with a host name in lower case and an optional port", None)
+        }
+        Err(IssuerError::Path) => {
+            ("a URL with a path of plain segments, without `/` at the end", None)
+        }
+    };
+    v.must(must, help)
+}
+
+fn access(v: &Value<'_>) -> Option<Duration> {
+    v.duration(SECOND..=MAX_ACCESS)
+}
+
+fn grant(v: &Value<'_>) -> Option<GrantType> {
+    v.choice(&GrantType::ALL.map(|grant| (grant.as_str(), grant)))
+}
+
+fn algorithm(v: &Value<'_>) -> Option<Algorithm> {
+    v.choice(&Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
+}
+
+fn client_authentication(v: &Value<'_>) -> Option<ClientAuthentication> {
+    v.choice(&[
+        ("required", ClientAuthentication::Required),
+        ("optional", ClientAuthentication::Optional),
+    ])
+}
+
+fn texts(list: Texts) -> Option<Vec<String>> {
+    Some(list.into_value()?.into_iter().map(|at| at.value).collect())
+}
+
+fn scope(list: Texts) -> Option<Scope> {
+    Some(texts(list)?.iter().map(String::as_str).collect())
+}
+
+fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
+    let (access, refresh, signing, id_token) = match tokens {
+        Some(t) => (
+            t.access.into_value(),
+            t.refresh.into_value(),
+            t.signing.into_value(),
+            t.id_token.into_value(),
+        ),
+        None => (None, None, None, None),
+    };
+    Some(TokenPolicy {
+        access: access.unwrap_or(DEFAULT_ACCESS),
+        refresh: match refresh {
+            Some(written) => Some(meant_refresh(written)?),
+            None => None,
+        },
+        signing: signing.unwrap_or(Algorithm::Es256),
+        id_token: id_token.unwrap_or_default(),
+    })
+}
+
+fn meant_refresh(written: WrittenRefresh) -> Option<RefreshPolicy> {
+    let policy = written.policy.into_value().unwrap_or_default();
+    let grace = if policy == Rotate::Rotate { DEFAULT_GRACE } else { Duration::ZERO };
+    Some(RefreshPolicy {
+        lifetime: written.lifetime.into_value()?,
+        max_lifetime: written.max_lifetime.into_value(),
+        policy,
+        grace: written.grace.into_value().unwrap_or(grace),
+        client_credentials: written.client_credentials.into_value().unwrap_or_default(),
+    })
+}
+
+fn meant_keys(written: Option<WrittenKeys>) -> KeyPolicy {
+    let default = KeyPolicy::default();
+    let Some(written) = written else { return default };
+    KeyPolicy {
+        rotate_every: written.rotate_every.into_value().unwrap_or(default.rotate_every),
+        announce: written.announce.into_value().unwrap_or(default.announce),
+        linger: written.linger.into_value().unwrap_or(default.linger),
+    }
+}
+
+fn meant_endpoint(written: WrittenEndpoint) -> Option<Endpoint> {
+    Some(Endpoint {
+        path: written.path.into_value()?,
+        grant: written.grant.into_value()?,
+        client: written.client.into_value()?,
+        token_type: written.token_type.into_value(),
+        invalid_grant_status: written.invalid_grant_status.into_value(),
+    })
+}
+
+fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
+    let says_enabled = written.enabled.value().is_some();
+    let refresh = match written.refresh.into_value() {
+        Some(refresh) => Some(meant_refresh(refresh)?),
+        None => None,
+    };
+    let client = Client {
+        realm: realm.to_owned(),
+        id: written.id.into_value()?,
+        enabled: written.enabled.into_value().unwrap_or(true),
+        grants: written.grants.into_value()?.into_iter().map(|at| at.value).collect(),
+        scope: scope(written.scope).unwrap_or_default(),
+        default_scope: scope(written.default_scope),
+        audience: texts(written.audience).unwrap_or_default(),
+        access: written.access.into_value(),
+        refresh,
+        signing: written.signing.into_value(),
+        client_authentication: written.client_authentication.into_value(),
+        not_before: UNTOUCHED,
+        credentials: Vec::new(),
+    };
+    Some(DeclaredClient { client, says_enabled })
+}
+
+/// The access lifetime that holds where `written` does not say.
+pub(super) fn access_or_default(written: &Field<Duration>) -> Option<Duration> {
+    match written {
+        Field::Absent => Some(DEFAULT_ACCESS),
+        Field::Wrong => None,
+        Field::Given(at) => Some(at.value),
+    }
+}
