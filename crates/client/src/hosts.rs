@@ -51,7 +51,7 @@ impl AllowedHosts {
     pub fn allows(&self, uri: &Uri) -> bool {
         let Some(host) = uri.host() else { return false };
         let host = normal(host);
-        let port = uri.port_u16().or(match uri.scheme_str() {
+        let port = uri.port_u16().or_else(|| match uri.scheme_str() {
             Some("https") => Some(443),
             _ => Some(80),
         });

@@ -11,6 +11,8 @@
 pub mod machine;
 pub mod provider;
 
+#[cfg(test)]
+mod canary;
 mod clock;
 mod credentials;
 mod error;
@@ -21,6 +23,8 @@ mod keeper;
 mod layer;
 mod request;
 mod response;
+#[cfg(test)]
+mod testing;
 mod token;
 mod transport;
 

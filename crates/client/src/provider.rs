@@ -477,8 +477,8 @@ impl File {
         chosen: Option<&str>,
         text: &str,
     ) -> Result<BTreeMap<String, String>, ProviderError> {
-        let Some(name) = chosen.or(self.environment.as_ref().map(|name| name.get_ref().as_str()))
-        else {
+        let default = || self.environment.as_ref().map(|name| name.get_ref().as_str());
+        let Some(name) = chosen.or_else(default) else {
             return Ok(BTreeMap::new());
         };
         self.environments.get(name).cloned().ok_or_else(|| {

@@ -251,7 +251,7 @@ fn jwt_lifetime(token: &str, now: Timestamp) -> Lifetime {
         .and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok());
     let Some(Claims { exp, iat }) = claims else { return Lifetime::Unknown };
     // Both by the server's clock, if it says when it issued the token; ours may differ.
-    let issued = iat.unwrap_or(Duration::from_millis(now.as_millis()).as_secs_f64());
+    let issued = iat.unwrap_or_else(|| Duration::from_millis(now.as_millis()).as_secs_f64());
     match Duration::try_from_secs_f64(exp - issued) {
         Ok(lifetime) if !lifetime.is_zero() => Lifetime::Known(lifetime),
         _ => Lifetime::Unknown,

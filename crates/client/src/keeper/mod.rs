@@ -150,6 +150,8 @@ impl Keeper {
         };
         shared.tell(event);
         shared.carry_out(&mut state, &actions);
+        // The task may wait for the renewal of a token that is no more.
+        shared.changed.notify_one();
     }
 
     /// What happens from now on. A receiver that falls behind by more than 256 events loses the oldest.

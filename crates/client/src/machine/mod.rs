@@ -350,6 +350,7 @@ impl Machine {
             self.hold = Some(Hold { until, retry_at: until, refused: false });
             return self.settle_waiting();
         }
+        self.hold = None;
         self.flight = Some(Flight { grant, started: now });
         vec![Action::Request(grant)]
     }

@@ -275,20 +275,4 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn nothing_is_sent_in_the_clear() {
-        let roots = rcgen_free_transport();
-        let request = Request::post("http://as.example/token").body(Bytes::new()).unwrap();
-        assert_eq!(
-            roots.send(request).await.unwrap_err(),
-            TransportError::InTheClear { url: "http://as.example".to_owned() }
-        );
-    }
-
-    fn rcgen_free_transport() -> HttpTransport {
-        HttpTransport::new().unwrap()
-    }
-}
+mod tests;

@@ -1,0 +1,125 @@
+use http::header::HOST;
+use rcgen::{CertifiedIssuer, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A TLS server for `as.example` that answers every connection with these bytes. Returns its CA and its address.
+async fn server(answer: impl Into<Vec<u8>>) -> (String, SocketAddr) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["as.example".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &ca).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = answer.into();
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(socket).await else { continue };
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            let host = format!("{HOST}: as.example\r\n");
+            if String::from_utf8_lossy(&head[..read]).contains(&host) {
+                let _ = stream.write_all(&answer).await;
+            }
+            let _ = stream.shutdown().await;
+        }
+    });
+    (ca.pem(), address)
+}
+
+fn request(url: &str) -> Request<Bytes> {
+    Request::post(url).body(Bytes::from_static(b"a=b")).unwrap()
+}
+
+fn trusting(ca: &str, address: SocketAddr) -> HttpTransportBuilder {
+    HttpTransport::builder()
+        .root_certificates(ca.as_bytes())
+        .unwrap()
+        .connect_to("AS.example", address)
+}
+
+#[tokio::test]
+async fn a_name_can_be_pointed_elsewhere_and_stays_what_the_certificate_is_for() {
+    let (ca, address) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let transport = trusting(&ca, address).connect_to("other.example", address).build().unwrap();
+    let response = transport.send(request("https://as.example/token")).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (200, &b"{}"[..]));
+    // A port in the URL does not matter either.
+    transport.send(request("https://other.example:8443/token")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn row_268_a_certificate_that_is_not_trusted_is_an_error() {
+    let (_, address) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let (other_ca, _) = server("").await;
+    let transport = trusting(&other_ca, address).build().unwrap();
+    let error = transport.send(request("https://as.example/token")).await.unwrap_err();
+    assert!(matches!(error, TransportError::Connect { .. }), "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn row_268_a_certificate_for_another_name_is_an_error() {
+    let (ca, address) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let transport = trusting(&ca, address).connect_to("other.example", address).build().unwrap();
+    let error = transport.send(request("https://other.example/token")).await.unwrap_err();
+    assert!(matches!(error, TransportError::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn row_267_a_redirect_comes_back_as_it_is() {
+    let answer = "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n";
+    let (ca, address) = server(answer).await;
+    let transport = trusting(&ca, address).build().unwrap();
+    let response = transport.send(request("https://as.example/token")).await.unwrap();
+    assert_eq!(response.status().as_u16(), 308);
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_an_error() {
+    let (ca, address) = server("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n0123456789a").await;
+    let transport = trusting(&ca, address).body_limit(10).build().unwrap();
+    let error = transport.send(request("https://as.example/token")).await.unwrap_err();
+    assert_eq!(error, TransportError::TooLong { limit: 10 });
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error() {
+    let (ca, address) = server("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n012").await;
+    let transport = trusting(&ca, address).build().unwrap();
+    let error = transport.send(request("https://as.example/token")).await.unwrap_err();
+    assert!(matches!(error, TransportError::Broken { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_in_the_clear() {
+    let transport = trusting(&server("").await.0, ([127, 0, 0, 1], 9).into()).build().unwrap();
+    assert_eq!(
+        transport.send(request("http://as.example/token?secret")).await.unwrap_err(),
+        TransportError::InTheClear { url: "http://as.example".to_owned() }
+    );
+}
+
+#[test]
+fn a_file_without_a_certificate_is_an_error() {
+    let error = HttpTransport::builder().root_certificates(b"nothing here").unwrap_err();
+    assert_eq!(error.to_string(), "root certificates: no certificate in the PEM text");
+}
