@@ -1,0 +1,12 @@
+//! The issuer's public keys: where they come from, and how they are kept.
+
+mod cache;
+mod http_source;
+mod snapshot;
+mod source;
+mod tls;
+
+pub(crate) use cache::{KeyCache, Refreshed, Schedule};
+pub use http_source::{HttpConfigError, HttpKeySource, HttpKeySourceBuilder};
+pub(crate) use snapshot::Snapshot;
+pub use source::{FetchError, Fetched, KeySource};

@@ -1,0 +1,100 @@
+//! What a token must say to be let in (RFC 9068 §4). A function of its arguments.
+
+use std::time::Duration;
+
+use tokenry_core::jose::Algorithm;
+use tokenry_core::jose::claims::{Claims, ClaimsError, typ_is};
+use tokenry_core::jose::jws::{Header, Verified};
+use tokenry_core::{Scope, Timestamp};
+
+use crate::{AccessToken, Rejection};
+
+/// What tokens of one issuer must say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// The issuer, compared with `iss` byte by byte.
+    pub issuer: String,
+    /// The names of this resource server; `aud` must hold one of them.
+    pub audiences: Vec<String>,
+    /// The algorithms that are accepted.
+    pub algorithms: Vec<Algorithm>,
+    /// How far the issuer's clock and ours may be apart.
+    pub leeway: Duration,
+    /// Whether `typ: JWT` is accepted too, as issuers from before RFC 9068 write it.
+    pub legacy_typ: bool,
+}
+
+impl Policy {
+    /// 10 s: clocks that are set by NTP are within one, and more would only lengthen the life of every token.
+    pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
+
+    /// Judges the header, before a signature is checked. It decides only what needs no belief in the header.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::AlgorithmNotAllowed`], [`Rejection::WrongType`].
+    pub fn check_header(&self, header: &Header) -> Result<(), Rejection> {
+        if !self.algorithms.contains(&header.algorithm()) {
+            return Err(Rejection::AlgorithmNotAllowed);
+        }
+        // RFC 9068 §4: "The resource server MUST verify that the "typ" header value is "at+jwt" or
+        // "application/at+jwt" and reject tokens carrying any other value."
+        let accepted =
+            typ_is(header.typ(), "at+jwt") || (self.legacy_typ && typ_is(header.typ(), "JWT"));
+        if accepted { Ok(()) } else { Err(Rejection::WrongType) }
+    }
+
+    /// Judges the claims of a token whose signature is good.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`Rejection`] for each rule, the first that is broken.
+    pub fn check(&self, verified: Verified<'_>, now: Timestamp) -> Result<AccessToken, Rejection> {
+        self.check_header(verified.header())?;
+        let claims = verified.claims()?;
+        // The signature says that the keys are the issuer's; this says that it speaks in its own name.
+        if claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))? != self.issuer {
+            return Err(Rejection::WrongIssuer);
+        }
+        if !typ_is(verified.header().typ(), "at+jwt") {
+            check_legacy_kind(&claims)?;
+        }
+        let aud = claims.aud.as_ref().ok_or(Rejection::MissingClaim("aud"))?;
+        if !self.audiences.iter().any(|own| aud.contains(own)) {
+            return Err(Rejection::WrongAudience);
+        }
+        let expires_at = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
+        if now >= expires_at + self.leeway {
+            return Err(Rejection::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now + self.leeway) {
+            return Err(Rejection::NotYetValid);
+        }
+        // RFC 7800 §3.1 lets a reader ignore `cnf` members it does not know; that would turn a bound token into
+        // one that whoever finds it can use.
+        if claims.cnf.is_some() {
+            return Err(Rejection::Bound);
+        }
+        let scope: Scope = claims
+            .scope
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| ClaimsError::Malformed("scope"))?;
+        Ok(AccessToken::new(claims, scope, expires_at))
+    }
+}
+
+/// Tells access tokens from the other things an issuer signs as `typ: JWT`, which their header does not.
+fn check_legacy_kind(claims: &Claims) -> Result<(), Rejection> {
+    // Keycloak writes what a token is into a claim: Bearer, ID, Refresh, Logout.
+    let kind = claims.other.get("typ").map(|typ| typ.as_str().unwrap_or_default());
+    let other_kind = kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("Bearer"));
+    // An ID token (OpenID Connect Core §3.1.3.6), a logout token or other event (RFC 8417), a DPoP proof
+    // (RFC 9449 §4.2), an introspection response (RFC 9701 §5).
+    let marks = ["at_hash", "c_hash", "events", "htm", "token_introspection"];
+    if other_kind || marks.iter().any(|mark| claims.other.contains_key(*mark)) {
+        return Err(Rejection::WrongType);
+    }
+    Ok(())
+}

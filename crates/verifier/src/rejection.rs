@@ -1,0 +1,147 @@
+//! Why a request is not let in, and what its client is told (RFC 6750 §3.1).
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokenry_core::Scope;
+use tokenry_core::jose::claims::ClaimsError;
+use tokenry_core::jose::jws::JwsError;
+
+/// Why a request is not let in.
+///
+/// The variant and its [`Display`](std::fmt::Display) are for the log, and have nothing of the token in them. The
+/// client is told [`status`](Self::status), [`code`](Self::code) and [`description`](Self::description).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The token's algorithm is not one of those allowed.
+    #[error("the algorithm is not allowed")]
+    AlgorithmNotAllowed,
+    /// No key of the issuer made this signature.
+    #[error("the signature is not valid")]
+    BadSignature,
+    /// The token is bound to a key (`cnf`), and the request does not prove to have it.
+    #[error("the token is bound to a key that the request does not prove to have")]
+    Bound,
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// The token is good, but does not allow this.
+    #[error("the token lacks a scope out of \"{needed}\"")]
+    InsufficientScope {
+        /// Everything that is needed, not only what lacks.
+        needed: Scope,
+    },
+    /// The request carries its credentials in a way that leaves open what they are (named).
+    #[error("malformed request: {0}")]
+    InvalidRequest(&'static str),
+    /// Not a token of the form that is read here.
+    #[error(transparent)]
+    Malformed(#[from] JwsError),
+    /// A claim that must be there is not (named).
+    #[error("the claim {0} is missing")]
+    MissingClaim(&'static str),
+    /// The request carries no bearer token.
+    #[error("no bearer token")]
+    NoCredentials,
+    /// `nbf` has not come yet.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The token was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+    /// The issuer's keys are not at hand, so that nothing can be said about the token.
+    #[error("the keys of the issuer are not available")]
+    Unavailable {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The issuer has no key with this `kid`, or none for the algorithm.
+    #[error("the issuer has no such key")]
+    UnknownKey,
+    /// `aud` names others.
+    #[error("the token is for somebody else")]
+    WrongAudience,
+    /// `iss` is not the issuer that is trusted here.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// The token is something else than an access token, by its `typ`.
+    #[error("the token is not an access token")]
+    WrongType,
+}
+
+impl Rejection {
+    /// The status of the answer.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
+            // Not 401: the token may be good, and a client that is told 401 throws it away.
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoCredentials
+            | Self::AlgorithmNotAllowed
+            | Self::BadSignature
+            | Self::Bound
+            | Self::Claims(_)
+            | Self::Expired
+            | Self::Malformed(_)
+            | Self::MissingClaim(_)
+            | Self::NotYetValid
+            | Self::Revoked
+            | Self::UnknownKey
+            | Self::WrongAudience
+            | Self::WrongIssuer
+            | Self::WrongType => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// The `error` of the challenge. None when there were no credentials at all.
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            // RFC 6750 §3.1: without authentication information "the resource server SHOULD NOT include an error
+            // code or other error information".
+            Self::NoCredentials | Self::Unavailable { .. } => None,
+            Self::InvalidRequest(_) => Some("invalid_request"),
+            Self::InsufficientScope { .. } => Some("insufficient_scope"),
+            Self::AlgorithmNotAllowed
+            | Self::BadSignature
+            | Self::Bound
+            | Self::Claims(_)
+            | Self::Expired
+            | Self::Malformed(_)
+            | Self::MissingClaim(_)
+            | Self::NotYetValid
+            | Self::Revoked
+            | Self::UnknownKey
+            | Self::WrongAudience
+            | Self::WrongIssuer
+            | Self::WrongType => Some("invalid_token"),
+        }
+    }
+
+    /// The `error_description` of the challenge: only what its holder may know and can do something about.
+    pub const fn description(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidRequest(what) => Some(what),
+            Self::Expired => Some("the token has expired"),
+            Self::NotYetValid => Some("the token is not valid yet"),
+            Self::Revoked => Some("the token was revoked"),
+            Self::WrongAudience => Some("the token is for another resource server"),
+            Self::WrongType => Some("the token is not an access token"),
+            Self::Bound => Some("the token is bound to a key"),
+            Self::InsufficientScope { .. } => Some("the token does not allow this"),
+            // One sentence for all these, so that a forger does not learn how far he came.
+            Self::AlgorithmNotAllowed
+            | Self::BadSignature
+            | Self::Claims(_)
+            | Self::Malformed(_)
+            | Self::MissingClaim(_)
+            | Self::UnknownKey
+            | Self::WrongIssuer => Some("the token is not valid"),
+            Self::NoCredentials | Self::Unavailable { .. } => None,
+        }
+    }
+}
