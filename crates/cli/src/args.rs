@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, client, completions, curl, init, realm, secret, serve, token, user,
+    apply, check, client, completions, curl, demo, init, realm, secret, serve, token, user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -68,19 +68,21 @@ pub(crate) enum Command {
     Check(check::Arguments),
     /// Makes what realm files declare so: prints the plan, then carries it out.
     Apply(apply::Arguments),
-    /// Realms.
+    /// Lists and removes realms; `apply` makes and changes them.
     #[command(subcommand)]
     Realm(realm::Command),
-    /// Clients and their secrets.
+    /// Registers, lists and removes clients and their secrets.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Users of the password grant.
+    /// Registers, lists and removes the users of the password grant.
     #[command(subcommand)]
     User(user::Command),
     /// Obtains an access token and prints it.
     Token(token::Arguments),
     /// Runs curl with an access token.
     Curl(curl::Arguments),
+    /// Shows how tokens are issued, kept fresh and checked: real requests on this machine, for 20 seconds.
+    Demo(demo::Arguments),
     /// Prints completions for a shell.
     Completions(completions::Arguments),
 }

@@ -157,11 +157,14 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut report = Group::with_title(level.no_name().primary_title(self.headline()));
-        if let (Some((source, span)), false) = (&self.place, self.hidden) {
-            let mark = AnnotationKind::Primary.span(span.clone());
-            report = report.element(Snippet::source(source.text.as_str()).annotation(mark));
-        }
+        let title = level.no_name().primary_title(self.headline());
+        let (Some((source, span)), false) = (&self.place, self.hidden) else {
+            let help =
+                self.help.as_ref().map_or_else(String::new, |help| format!("\n  help: {help}"));
+            return renderer.render(&[Group::with_title(title)]) + &help;
+        };
+        let mark = AnnotationKind::Primary.span(span.clone());
+        let mut report = title.element(Snippet::source(source.text.as_str()).annotation(mark));
         if let Some(help) = &self.help {
             report = report.element(Level::HELP.message(help.as_str()));
         }

@@ -136,14 +136,24 @@ fn without_syntax_errors(text: &str) -> (String, BTreeSet<usize>) {
         for start in errors.iter().filter_map(|error| Some(error.span()?.start)) {
             let number =
                 text.as_bytes()[..start.min(text.len())].iter().filter(|b| **b == b'\n').count();
-            if let Some(line) = lines.get_mut(number) {
-                let end = if line.ends_with('\n') { "\n" } else { "" };
-                *line = " ".repeat(line.len() - end.len()) + end;
-                taken_out.insert(number + 1);
-            }
+            take_out(&mut lines, number, &mut taken_out);
         }
     }
     (String::new(), taken_out)
+}
+
+/// Puts spaces instead of a line; instead of all its table, if the line is a header: its keys belong nowhere else.
+fn take_out(lines: &mut [String], number: usize, taken_out: &mut BTreeSet<usize>) {
+    let is_header = |line: &String| line.trim_start().starts_with('[');
+    let header = lines.get(number).is_some_and(is_header);
+    for (i, line) in lines.iter_mut().enumerate().skip(number) {
+        if i > number && (!header || is_header(line)) {
+            return;
+        }
+        let end = if line.ends_with('\n') { "\n" } else { "" };
+        *line = " ".repeat(line.len() - end.len()) + end;
+        taken_out.insert(i + 1);
+    }
 }
 
 fn syntax_error(source: &Arc<Source>, error: &toml::de::Error) -> Diagnostic {
@@ -432,7 +442,7 @@ mod tests {
     #[test]
     fn a_syntax_error_does_not_hide_other_mistakes_and_has_no_consequences() {
         let found = problems("nam\ncount = 11\nlist = [true,, true]\nz = 3\n[inner\nx = 1\n");
-        assert_eq!(found.len(), 6, "{found:#?}");
+        assert_eq!(found.len(), 5, "{found:#?}");
         assert!(found[0].starts_with("f:1:"), "{found:#?}");
         assert_eq!(found[1], "f:2:9: count must be a whole number from 1 to 10, got `11`");
         assert!(found[2].starts_with("f:3:"), "{found:#?}");

@@ -39,6 +39,18 @@ pub(crate) fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a generated secret to a new file, without a line break that some reader would take for a part of it.
+pub(crate) fn hand_over(path: &Path, secret: &Secret, what: &str) -> Result<(), Diagnostic> {
+    write_private(path, secret.expose()).map_err(|error| {
+        Diagnostic::error(format!(
+            "{what} cannot be written to {}: {}",
+            path.display(),
+            plain(&error)
+        ))
+        .help("nothing was changed; an existing file is never overwritten")
+    })
+}
+
 /// Reads a secret from a file, or from standard input if the file is `-`. A line break at its end is not part of it.
 ///
 /// `what` names it in errors, which never repeat it.

@@ -1,6 +1,6 @@
 //! `tokenry init`: a new installation, ready to be looked at and run.
 
-mod certificates;
+pub(crate) mod certificates;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod completions;
 pub(crate) mod curl;
+pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod realm;
 pub(crate) mod secret;
@@ -47,7 +48,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     let Arguments { global, command } = arguments;
     // Only the server has something to do at the same time.
     let mut runtime = match command {
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(|error| {
@@ -75,6 +76,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             Command::User(command) => user::run(&command, &global, output).await,
             Command::Token(arguments) => token::run(&arguments, output).await,
             Command::Curl(arguments) => curl::run(&arguments, output).await,
+            Command::Demo(arguments) => demo::run(&arguments, output).await,
             Command::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     })

@@ -14,7 +14,7 @@ use tokenry_store::Change;
 
 use super::Outcome;
 use crate::args::Global;
-use crate::diagnostic::{Diagnostic, plain, quoted};
+use crate::diagnostic::{Diagnostic, quoted};
 use crate::edge;
 use crate::installation::{Installation, not_there};
 use crate::output::{Output, table};
@@ -135,14 +135,7 @@ async fn add(
     };
     // Before it counts, so that a secret that could not be written never does.
     if let Origin::Generated { to: Some(path) } = &origin {
-        edge::write_private(path, &format!("{}\n", generated.expose())).map_err(|error| {
-            Diagnostic::error(format!(
-                "the secret cannot be written to {}: {}",
-                path.display(),
-                plain(&error)
-            ))
-            .help("nothing was changed; an existing file is never overwritten")
-        })?;
+        edge::hand_over(path, &generated, "the secret")?;
     }
     let (realm, client) = (client.realm.clone(), client.id.clone());
     let mut json = json!({

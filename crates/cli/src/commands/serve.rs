@@ -1,6 +1,6 @@
 //! `tokenry serve`: the authorization server as a process.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -138,7 +138,10 @@ fn log_filter(config: &Config) -> Result<EnvFilter, Diagnostic> {
 }
 
 fn set_up_log(format: LogFormat, filter: EnvFilter) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // It fails only where a log is set up already.
     let _ = match format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),

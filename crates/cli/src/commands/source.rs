@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use http::Request;
 use serde_json::Value;
 use tokenry_client::{Credentials, HttpTransport, Keeper, Provider, Token, Transport as _};
@@ -16,7 +16,8 @@ use crate::edge;
 
 /// Where a token comes from.
 #[derive(Args, Debug)]
-#[group(id = "origin", required = true, multiple = false, args = ["provider", "issuer", "token_url"])]
+#[group(skip)]
+#[command(group(ArgGroup::new("origin").required(true).args(["provider", "issuer", "token_url"])))]
 pub(crate) struct Source {
     /// A provider: 1global, simacan, simacan-staging, truphone, tuinly, or the path of a provider file.
     #[arg(long, value_name = "NAME|FILE")]
@@ -87,7 +88,7 @@ impl Source {
             .patience(Duration::ZERO)
             .build()
             .map_err(|error| Diagnostic::error(error.to_string()).help(CREDENTIALS))?;
-        let token = keeper.token().await.map_err(|error| Diagnostic::error(error.to_string()))?;
+        let token = keeper.token().await.map_err(|error| no_answer(&error.to_string()))?;
         Ok(Obtained { provider: keeper.provider().clone(), token })
     }
 
@@ -188,6 +189,16 @@ impl Source {
 
 const CREDENTIALS: &str = "a client needs --client-id and its secret from --client-secret-file or \
     TOKENRY_CLIENT_SECRET; a user needs --username and its password from --password-file or TOKENRY_PASSWORD";
+
+/// The error about a server that gave no token, with what helps against the most frequent cause.
+fn no_answer(message: &str) -> Diagnostic {
+    let error = Diagnostic::error(message);
+    if message.contains("certificate") {
+        error.help("--cacert names a file with the authority to trust")
+    } else {
+        error
+    }
+}
 
 fn named_or_file(name: &str) -> Result<Provider, Diagnostic> {
     let known = Provider::names().any(|known| known == name);

@@ -1,11 +1,11 @@
 //! `tokenry user`: the users of the password grant.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokenry_core::family::{hyphenated, uuid_v7};
 use tokenry_core::realm::is_name;
@@ -29,9 +29,8 @@ pub(crate) enum Command {
         realm: String,
         /// The user's name, `username` on the wire.
         name: String,
-        /// Take the password from a file, or from standard input if it is `-`.
-        #[arg(long, value_name = "FILE")]
-        password_from: Option<PathBuf>,
+        #[command(flatten)]
+        origin: Origin,
     },
     /// Gives a user another password. Tokens from before are no longer refreshed.
     Password {
@@ -39,9 +38,8 @@ pub(crate) enum Command {
         realm: String,
         /// The user's name.
         name: String,
-        /// Take the password from a file, or from standard input if it is `-`.
-        #[arg(long, value_name = "FILE")]
-        password_from: Option<PathBuf>,
+        #[command(flatten)]
+        origin: Origin,
     },
     /// Lists users.
     List {
@@ -57,14 +55,25 @@ pub(crate) enum Command {
     },
 }
 
+/// Where a password comes from.
+#[derive(Args, Debug)]
+pub(crate) struct Origin {
+    /// Take the password from a file, or from standard input if it is `-`.
+    #[arg(long, value_name = "FILE")]
+    password_from: Option<PathBuf>,
+    /// Write the generated password to a new file that only you can read, instead of printing it.
+    #[arg(long, value_name = "FILE", conflicts_with = "password_from")]
+    to: Option<PathBuf>,
+}
+
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::Add { realm, name, password_from } => {
-            add(&installation, realm, name, password_from.as_deref(), output).await?;
+        Command::Add { realm, name, origin } => {
+            add(&installation, realm, name, origin, output).await?;
         }
-        Command::Password { realm, name, password_from } => {
-            password(&installation, realm, name, password_from.as_deref(), output).await?;
+        Command::Password { realm, name, origin } => {
+            password(&installation, realm, name, origin, output).await?;
         }
         Command::List { realm } => list(&installation, realm.as_deref(), output)?,
         Command::Remove { realm, name } => {
@@ -82,7 +91,7 @@ async fn add(
     installation: &Installation,
     realm: &str,
     name: &str,
-    password_from: Option<&Path>,
+    origin: &Origin,
     output: Output,
 ) -> Result<(), Diagnostic> {
     let declared = installation.realm(realm)?;
@@ -110,7 +119,7 @@ async fn add(
                 .into(),
         );
     }
-    let password = Password::read_or_generate(password_from)?;
+    let password = Password::read_or_generate(origin)?;
     let now = edge::now();
     let subject = hyphenated(&uuid_v7(now, edge::random()?));
     let user = User {
@@ -132,11 +141,11 @@ async fn password(
     installation: &Installation,
     realm: &str,
     name: &str,
-    password_from: Option<&Path>,
+    origin: &Origin,
     output: Output,
 ) -> Result<(), Diagnostic> {
     let user = user(installation, realm, name)?;
-    let password = Password::read_or_generate(password_from)?;
+    let password = Password::read_or_generate(origin)?;
     let changed = User { password: password.hash()?, not_before: edge::now(), ..user.clone() };
     let json = json!({ "realm": realm, "user": name, "subject": changed.subject });
     installation.change_unchanged(vec![Change::PutUser(changed)]).await?;
@@ -200,23 +209,26 @@ fn user<'a>(
     })
 }
 
-/// A password, and whether somebody knows it already.
-struct Password {
+/// A password, and how it is handed over.
+struct Password<'a> {
     secret: Secret,
-    generated: bool,
+    origin: &'a Origin,
 }
 
-impl Password {
-    fn read_or_generate(from: Option<&Path>) -> Result<Self, Diagnostic> {
-        Ok(match from {
-            Some(path) => {
-                Self { secret: edge::read_secret(path, "the password")?, generated: false }
-            }
+impl<'a> Password<'a> {
+    /// A generated one that goes to a file is written at once: one that could not be written never counts.
+    fn read_or_generate(origin: &'a Origin) -> Result<Self, Diagnostic> {
+        let secret = match &origin.password_from {
+            Some(path) => edge::read_secret(path, "the password")?,
             None => {
                 let random: [u8; 24] = edge::random()?;
-                Self { secret: Secret::new(BASE64_URL_SAFE_NO_PAD.encode(random)), generated: true }
+                Secret::new(BASE64_URL_SAFE_NO_PAD.encode(random))
             }
-        })
+        };
+        if let Some(path) = &origin.to {
+            edge::hand_over(path, &secret, "the password")?;
+        }
+        Ok(Self { secret, origin })
     }
 
     fn hash(&self) -> Result<PasswordHash, Diagnostic> {
@@ -225,12 +237,17 @@ impl Password {
     }
 
     fn answer(&self, mut json: Value, text: &str, output: Output) {
-        if self.generated {
-            json["password"] = json!(self.secret.expose());
-            output.note(&format!("{text}; the password is not shown again:"));
-            output.answer(&json, || self.secret.expose().to_owned());
-        } else {
-            output.answer(&json, || text.to_owned());
+        match (&self.origin.password_from, &self.origin.to) {
+            (Some(_), _) => output.answer(&json, || text.to_owned()),
+            (None, Some(path)) => {
+                output
+                    .answer(&json, || format!("{text}; wrote the password to {}", path.display()));
+            }
+            (None, None) => {
+                json["password"] = json!(self.secret.expose());
+                output.note(&format!("{text}; the password is not shown again:"));
+                output.answer(&json, || self.secret.expose().to_owned());
+            }
         }
     }
 }

@@ -79,6 +79,17 @@ impl Drafts {
     }
 }
 
+/// What the text of one realm file means; `None` where it has errors.
+pub(crate) fn parse(name: &str, text: &str) -> Option<Declaration> {
+    let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
+    let (written, found) = document::read(&source, |root| {
+        let written = Written::read(root);
+        check::check(&written, root.notes);
+        written
+    });
+    if found.has_errors() { None } else { written.into_declaration() }
+}
+
 /// What apply does not touch: it is set at run time.
 const UNTOUCHED: Timestamp = Timestamp::EPOCH;
 

@@ -11,17 +11,17 @@ use zeroize::Zeroizing;
 const DAYS: i64 = 820;
 
 /// PEM texts.
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     /// The certificate of the authority.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// The certificate of the server.
-    pub(super) certificate: String,
+    pub(crate) certificate: String,
     /// Its private key.
-    pub(super) key: Zeroizing<String>,
+    pub(crate) key: Zeroizing<String>,
 }
 
 /// Makes a certificate for localhost and further hosts.
-pub(super) fn make(hosts: &[String], now: Timestamp) -> Result<Certificates, rcgen::Error> {
+pub(crate) fn make(hosts: &[String], now: Timestamp) -> Result<Certificates, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, "Tokenry development authority");
     // Its own certificates only: no further authority below it.
