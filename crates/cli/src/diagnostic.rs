@@ -186,6 +186,14 @@ impl Diagnostic {
     }
 }
 
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.headline())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
 /// Everything that is wrong.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Diagnostics(pub(crate) Vec<Diagnostic>);

@@ -9,7 +9,7 @@ use tokenry_client::{Credentials, HttpTransport, Keeper, Provider};
 use tokenry_core::client::{Credential, CredentialKind, generate_secret};
 use tokenry_core::family::hyphenated;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Limits, SystemClock, Tls, password};
+use tokenry_server::{App, Limits, SystemClock, Tls, password, random};
 use tokenry_store::Change;
 use tokenry_verifier::Verifier;
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use super::line::Line;
 use super::timeline::{Step, Timeline};
 use super::{Trouble, api, shortened};
 use crate::commands::init::certificates;
-use crate::edge::{now, random};
+use crate::edge::now;
 use crate::realm_file::Declaration;
 
 /// The hosts of the vendors' documents. They are not asked for anything: every connection goes to this machine.

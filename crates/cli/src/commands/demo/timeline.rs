@@ -120,7 +120,7 @@ impl Timeline {
             print(&line.to_string());
         } else {
             let mark = if step.is_some() { "✓" } else { " " };
-            print(&format!("{:6.2} s  {mark} {who:<16}  {text}", at.as_secs_f64()));
+            print(&format!("{:6.2} s  {mark} {who:<18}  {text}", at.as_secs_f64()));
         }
     }
 
