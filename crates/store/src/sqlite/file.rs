@@ -26,11 +26,11 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Connection, OpenErr
     prepare(path, options)?;
     let conn = connect(path, options)?;
     let failed = |e| cannot_open(path, e);
-    // Looked at before anything is written: what is refused stays as it was.
-    migrations::version(&conn, path)?;
     if conn.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
+    // Looked at before anything is written: what is refused stays as it was.
+    migrations::version(&conn, path)?;
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(failed)?;
@@ -148,5 +148,21 @@ pub(super) fn cannot_open(path: &Path, error: rusqlite::Error) -> OpenError {
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path },
         Some(ErrorCode::DiskFull) => OpenError::Full { path },
         _ => OpenError::Sqlite { path, error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let conn = open(&directory.path().join("t.db"), &Options::default()).unwrap();
+        let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        assert_eq!(pragma("journal_mode").unwrap(), "wal");
+        assert_eq!(number("synchronous").unwrap(), 2, "FULL");
+        assert_eq!(number("foreign_keys").unwrap(), 1);
     }
 }

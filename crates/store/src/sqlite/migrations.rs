@@ -80,3 +80,50 @@ fn apply(conn: &Connection, path: &Path, known: &[&str]) -> Result<(), OpenError
     }
     tx.commit().map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &[&str] = &["CREATE TABLE a (x)"];
+    const NEW: &[&str] = &["CREATE TABLE a (x)", "CREATE TABLE b (x); INSERT INTO b VALUES (1)"];
+
+    fn tables(conn: &Connection) -> Vec<String> {
+        let mut statement = conn.prepare("SELECT name FROM sqlite_schema ORDER BY name").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_database_gets_the_migrations_that_it_has_not_had() {
+        let conn = Connection::open_in_memory().unwrap();
+        let path = Path::new("t.db");
+        for (known, version) in [(OLD, 1), (OLD, 1), (NEW, 2), (NEW, 2)] {
+            apply(&conn, path, known).unwrap();
+            assert_eq!(version_of(&conn, path, known).unwrap(), version);
+        }
+        assert_eq!(tables(&conn), ["a", "b", "migrations"]);
+        let newer = apply(&conn, path, OLD).unwrap_err();
+        assert!(matches!(newer, OpenError::Newer { found: 2, known: 1, .. }), "{newer}");
+    }
+
+    #[test]
+    fn where_one_migration_fails_none_was_applied() {
+        let conn = Connection::open_in_memory().unwrap();
+        let path = Path::new("t.db");
+        apply(&conn, path, OLD).unwrap();
+        let broken = [OLD[0], "CREATE TABLE b (x)", "CREATE TABLE c (x); nonsense"];
+        apply(&conn, path, &broken).unwrap_err();
+        assert_eq!(version_of(&conn, path, &broken).unwrap(), 1);
+        assert_eq!(tables(&conn), ["a", "migrations"]);
+    }
+
+    #[test]
+    fn a_migration_that_changed_is_refused() {
+        let conn = Connection::open_in_memory().unwrap();
+        let path = Path::new("t.db");
+        apply(&conn, path, OLD).unwrap();
+        let changed = apply(&conn, path, &["CREATE TABLE a (y)", NEW[1]]).unwrap_err();
+        assert!(matches!(changed, OpenError::ChangedMigration { version: 1, .. }), "{changed}");
+        assert_eq!(tables(&conn), ["a", "migrations"]);
+    }
+}

@@ -108,15 +108,22 @@ pub(super) fn change(
     if changes.is_empty() {
         return Ok(current);
     }
-    // Other requests have written in the same transaction, and stay.
+    // Other requests have written in the same transaction, and stay. What is no refusal of ours spoils all of it, and
+    // SQLite may have rolled it back already.
     execute(conn, "SAVEPOINT change", [])?;
-    let made = changes.iter().try_for_each(|change| make(conn, change)).and_then(|()| bump(conn));
-    if made.is_err() {
-        execute(conn, "ROLLBACK TO change", [])?;
+    match changes.iter().try_for_each(|change| make(conn, change)) {
+        Ok(()) => {
+            bump(conn)?;
+            execute(conn, "RELEASE change", [])?;
+            revision(conn)
+        }
+        Err(missing @ StoreError::Missing(_)) => {
+            execute(conn, "ROLLBACK TO change", [])?;
+            execute(conn, "RELEASE change", [])?;
+            Err(missing)
+        }
+        Err(error) => Err(error),
     }
-    execute(conn, "RELEASE change", [])?;
-    made?;
-    revision(conn)
 }
 
 fn make(conn: &Connection, change: &Change) -> Result<(), StoreError> {

@@ -153,3 +153,118 @@ fn transaction(conn: &Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result
     }
     done.map(|_| sound)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn database() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT").unwrap();
+        conn
+    }
+
+    fn insert(conn: &Connection, x: i64) -> Result<usize, StoreError> {
+        conn.execute("INSERT INTO t VALUES (?)", [x]).map_err(unavailable)
+    }
+
+    type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+    fn job<T: Send + 'static>(
+        work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> (Box<dyn Job>, Answer<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Task { work, result: None, reply }), answer)
+    }
+
+    #[test]
+    fn a_job_that_fails_does_not_spoil_its_group() {
+        let conn = database();
+        let (good, answer_good) = job(|conn| insert(conn, 1));
+        // Writes something before it fails.
+        let (bad, answer_bad) = job(|conn| insert(conn, 2).and_then(|_| insert(conn, 1)));
+        let (refused, answer_refused) = job(|_| Err::<(), _>(StoreError::Conflict));
+        let (late, answer_late) = job(|conn| insert(conn, 3));
+        commit(&conn, &mut vec![good, bad, refused, late]);
+        assert!(answer_good.blocking_recv().unwrap().is_ok());
+        assert!(matches!(answer_bad.blocking_recv().unwrap(), Err(StoreError::Unavailable(_))));
+        assert!(matches!(answer_refused.blocking_recv().unwrap(), Err(StoreError::Conflict)));
+        assert!(answer_late.blocking_recv().unwrap().is_ok());
+        let rows: String =
+            conn.query_row("SELECT group_concat(x) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, "1,3");
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_committed_is_answered_with_errors() {
+        let conn = database();
+        conn.execute_batch(
+            "PRAGMA foreign_keys = ON;
+             CREATE TABLE u (x REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+        let (good, answer_good) = job(|conn| insert(conn, 1));
+        // Only the commit finds that there is no such row in t.
+        let (bad, answer_bad) =
+            job(|conn| conn.execute("INSERT INTO u VALUES (9)", []).map_err(unavailable));
+        commit(&conn, &mut vec![good, bad]);
+        for answer in [answer_good, answer_bad] {
+            assert!(matches!(answer.blocking_recv().unwrap(), Err(StoreError::Unavailable(_))));
+        }
+        let (next, answer) = job(|conn| insert(conn, 2));
+        commit(&conn, &mut vec![next]);
+        assert!(answer.blocking_recv().unwrap().is_ok());
+        let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_what_was_taken_is_done() {
+        let writer = Writer::start(database()).unwrap();
+        let queue = writer.queue.as_ref().unwrap();
+        let (entered, has_entered) = channel();
+        let (release, released) = channel();
+        let (blocker, blocked) = job(move |_| {
+            entered.send(()).unwrap();
+            released.recv().unwrap();
+            Ok(())
+        });
+        assert!(queue.try_send(blocker).is_ok());
+        has_entered.recv().unwrap();
+        let mut waiting = Vec::new();
+        for x in 0..QUEUE {
+            let (job, answer) = job(move |conn| insert(conn, x as i64));
+            assert!(queue.try_send(job).is_ok());
+            waiting.push(answer);
+        }
+        let refused = writer.write(|conn| insert(conn, -1)).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the store is not available: 4096 writes are waiting already"
+        );
+        release.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+        for answer in waiting {
+            answer.await.unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_queued_is_committed_before_the_writer_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT").unwrap();
+        let writer = Writer::start(conn).unwrap();
+        for x in 0..1000 {
+            let (job, _) = job(move |conn| insert(conn, x));
+            assert!(writer.queue.as_ref().unwrap().try_send(job).is_ok());
+        }
+        drop(writer);
+        let conn = Connection::open(&path).unwrap();
+        let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1000);
+    }
+}

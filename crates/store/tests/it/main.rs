@@ -3,4 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod conformance;
+mod crash;
+mod failures;
 mod fixture;
+mod processes;
