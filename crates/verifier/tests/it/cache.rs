@@ -75,6 +75,21 @@ async fn row_245_a_new_key_is_found_within_the_request_that_needs_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_at_the_moment_of_a_regular_fetch_causes_no_second_one() {
+    let key = key(Algorithm::Es256);
+    // Which of the two comes first is drawn by lot, so that it takes some rounds to see both.
+    for _ in 0..50 {
+        let source = Source::with(&[&key]);
+        let verifier = builder(&source).build().unwrap();
+        let api = api(verifier.layer());
+        sleep(Duration::from_mins(5)).await;
+        assert_eq!(ask(&api, &with_kid(&key, "unknown")).await.0, 401);
+        settle().await;
+        assert_eq!(source.fetches(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_with_a_known_key_never_waits() {
     let key = key(Algorithm::Es256);
     let source = Source::with(&[&key]);

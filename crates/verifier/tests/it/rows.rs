@@ -407,7 +407,8 @@ async fn row_254_a_token_is_never_logged() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For all threads: one that has no subscriber would switch events off for this one, too.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let [own, stranger] = [key(Algorithm::Es256), key(Algorithm::Es256)];
     let api = trusting(&own);
     let expired = claims_with("exp", json!(1));
