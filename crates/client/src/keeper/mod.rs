@@ -31,6 +31,8 @@ use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
 
 /// Keeps one token fresh, for any number of callers. Clones share it.
 ///
+/// Its requests and timers run in the tokio runtime of a caller, which has to go on running for them to get on.
+///
 /// ```no_run
 /// use tokenry_client::{Credentials, Keeper, Provider};
 /// use tokenry_core::Secret;

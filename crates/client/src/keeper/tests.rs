@@ -366,6 +366,17 @@ async fn a_transport_that_panics_poisons_nothing() {
     assert_eq!(text(&keeper).await, "a1");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_never_answers_times_out() {
+    let keeper = builder("truphone", &Server::granting(300))
+        .transport(|_| std::future::pending())
+        .patience(Duration::ZERO)
+        .build()
+        .unwrap();
+    let error = keeper.token().await.unwrap_err();
+    assert!(matches!(error, Error::Transport(TransportError::Timeout { .. })), "{error}");
+}
+
 #[test]
 fn a_runtime_that_ends_takes_only_its_own_request_along() {
     let runtime = || {

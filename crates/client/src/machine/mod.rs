@@ -32,7 +32,8 @@
 //! | `HeldBack` | time came | `Fetching` | request, if a caller waits or one asked within the last lifetime |
 //! | `Good` | asked | `Good` | release |
 //! | `Good` | its share of the lifetime is over, a caller asked within one lifetime | `Renewing` | request |
-//! | `Good` | the same, but nobody asked | `Good` | none, until somebody asks (dormant) |
+//! | `Good` | the same, but nobody asked | `Good`, dormant | none, and no time to wake |
+//! | `Good`, dormant | asked | `Renewing` | release; request |
 //! | `Renewing`, `Retrying` | asked | same | release |
 //! | `Retrying` | time came | `Renewing` | request |
 //! | `Fetching`, `Renewing` | granted | `Good` | release; adopt the new refresh token, or keep the old one if a refresh brought none |
@@ -55,6 +56,8 @@ mod policy;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod properties;
 
 use std::time::Duration;
 

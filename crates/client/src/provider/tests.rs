@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+use super::file::duration;
+use super::*;
+
+#[test]
+fn every_embedded_provider_reads_and_is_called_what_its_file_is_called() {
+    for name in Provider::names() {
+        assert_eq!(Provider::named(name).unwrap().name(), name);
+    }
+    assert!(Provider::names().is_sorted());
+}
+
+#[test]
+fn truphone_is_asked_in_the_environment_that_was_chosen() {
+    let provider = Provider::named("truphone").unwrap();
+    let path = "/auth/realms/tru-staff/protocol/openid-connect/token";
+    assert_eq!(provider.token_url().to_string(), format!("https://services.truphone.com{path}"));
+    assert_eq!(provider.refresh_url(), Some(provider.token_url()));
+    assert!(provider.api_hosts().allows(&"https://services.truphone.com/esim/x".parse().unwrap()));
+
+    let bit = provider.environment("bit").unwrap();
+    assert_eq!(bit.token_url().to_string(), format!("https://services-bit.truphone.com{path}"));
+    assert!(!bit.api_hosts().allows(&"https://services.truphone.com/esim/x".parse().unwrap()));
+}
+
+#[test]
+fn an_unknown_environment_is_told_the_known_ones() {
+    let error = Provider::named("truphone").unwrap().environment("moon").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"provider "truphone" has no environment "moon"; it has bit, production"#
+    );
+}
+
+#[test]
+fn a_simacan_token_does_not_cross_from_production_to_staging() {
+    let production = Provider::named("simacan").unwrap();
+    let staging = Provider::named("simacan-staging").unwrap();
+    let here = "https://trips.services.simacan.com/v1".parse().unwrap();
+    let there = "https://trips-stg.services.simacan.com/v1".parse().unwrap();
+    assert!(production.api_hosts().allows(&here) && !production.api_hosts().allows(&there));
+    assert!(staging.api_hosts().allows(&there) && !staging.api_hosts().allows(&here));
+}
+
+#[test]
+fn an_error_points_at_line_and_column() {
+    let text = include_str!("../../providers/tuinly.toml")
+        .replace("https://oauth.tuinly.com/token", "http://oauth.tuinly.com/token");
+    assert_eq!(
+        Provider::from_toml(&text).unwrap_err().to_string(),
+        r#"line 7, column 7: a token endpoint needs an https URL, got "http://oauth.tuinly.com/token""#
+    );
+    let text = include_str!("../../providers/tuinly.toml")
+        .replace("lifetime = \"1h\"", "lifetime = \"1h\"\nlifetim = \"1h\"");
+    let error = Provider::from_toml(&text).unwrap_err().to_string();
+    assert!(error.contains("line 11, column 1") && error.contains("lifetim"), "{error}");
+}
+
+#[test]
+fn a_placeholder_without_a_value_is_an_error() {
+    let text = include_str!("../../providers/truphone.toml").replace("{host}/auth", "{hots}/auth");
+    let error = Provider::from_toml(&text).unwrap_err().to_string();
+    assert!(error.contains("does not say what {hots} is"), "{error}");
+}
+
+#[test]
+fn a_url_override_takes_the_refresh_along_only_where_it_was_the_same() {
+    let tuinly = Provider::named("tuinly").unwrap().with_token_url("http://localhost:1/t").unwrap();
+    assert_eq!(tuinly.refresh_url().unwrap().to_string(), "http://localhost:1/t");
+    let simacan =
+        Provider::named("simacan").unwrap().with_token_url("http://localhost:1/t").unwrap();
+    assert_ne!(simacan.refresh_url().unwrap().to_string(), "http://localhost:1/t");
+}
+
+#[test]
+fn durations_have_one_unit() {
+    assert_eq!(duration("30m"), Some(Duration::from_secs(1800)));
+    assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
+    for text in ["", "h", "1", "1.5h", "-1s", "1h30m", "é"] {
+        assert_eq!(duration(text), None, "{text}");
+    }
+}
