@@ -212,12 +212,18 @@ impl Diagnostics {
         self.0.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// As text, file by file and line by line.
-    pub(crate) fn text(&self, renderer: &Renderer) -> String {
-        let mut shown = self.0.clone();
-        shown.sort_by_key(|d| {
-            d.place.as_ref().map(|(source, span)| (source.name.clone(), span.start))
+    /// File by file and line by line; first what is in no file.
+    fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut sorted: Vec<&Diagnostic> = self.0.iter().collect();
+        sorted.sort_by_key(|d| {
+            d.place.as_ref().map(|(source, span)| (source.name.as_str(), span.start))
         });
+        sorted
+    }
+
+    /// As text.
+    pub(crate) fn text(&self, renderer: &Renderer) -> String {
+        let shown = self.sorted();
         let more = shown.len().saturating_sub(MAX_SHOWN);
         let mut text: Vec<String> =
             shown.iter().take(MAX_SHOWN).map(|d| d.render(renderer)).collect();
@@ -230,7 +236,11 @@ impl Diagnostics {
     /// As `{"errors":[{"message":…,"file":…,"line":…,"column":…,"help":…}],"warnings":[…]}`.
     pub(crate) fn json(&self) -> Value {
         let of = |severity| -> Vec<Value> {
-            self.0.iter().filter(|d| d.severity == severity).map(Diagnostic::json).collect()
+            self.sorted()
+                .into_iter()
+                .filter(|d| d.severity == severity)
+                .map(Diagnostic::json)
+                .collect()
         };
         json!({ "errors": of(Severity::Error), "warnings": of(Severity::Warning) })
     }

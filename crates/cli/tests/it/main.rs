@@ -1,0 +1,11 @@
+//! The built binary, from the outside: arguments and files in, exit code, answer and complaint out.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod canary;
+mod crash;
+mod files;
+mod run;
+mod secrets;
+mod server;
+mod store;

@@ -1,0 +1,229 @@
+//! The server as a process, and tokens from it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::run::{Place, Ran, run};
+
+/// A server that runs, and is ended with the test.
+struct Server {
+    child: Child,
+    /// Where it listens: address and port.
+    address: String,
+    admin: String,
+}
+
+impl Server {
+    fn start(place: &Place) -> Self {
+        let mut command = place.command(["serve", "--output", "json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let json: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let mut text = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+            panic!("the server did not start: {text}")
+        });
+        let address =
+            |name: &str| json[name].as_str().unwrap().split_once("://").unwrap().1.to_owned();
+        Self { child, address: address("listening"), admin: address("admin") }
+    }
+
+    /// Sends SIGTERM; gives the exit code and the log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already where the test came to its end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A token of the example realm, obtained as a newcomer would.
+fn token(place: &Place, server: &Server, more: &[&str]) -> Ran {
+    let connect_to = format!("localhost:8443:{}", server.address);
+    let mut arguments = vec!["token", "--issuer", "https://localhost:8443", "--cacert", "ca.pem"];
+    arguments.extend([
+        "--client-id",
+        "first",
+        "--client-secret-file",
+        "secret",
+        "--connect-to",
+        &connect_to,
+    ]);
+    arguments.extend(more);
+    run(crate::run::command(&place.path(""), &arguments), "")
+}
+
+#[test]
+fn a_newcomer_reaches_a_token_and_the_log_holds_no_secret() {
+    let place = Place::applied();
+    place.run(["client", "secret", "add", "example", "first", "--to", "secret"]).good();
+    let server = Server::start(&place);
+    let text = token(&place, &server, &[]).good().out;
+    assert_eq!(text.matches('.').count(), 2, "{text}");
+    let header = token(&place, &server, &["--header"]).good().out;
+    assert!(header.starts_with("Authorization: Bearer ey"), "{header}");
+    let json = token(&place, &server, &["--scope", "write", "--output", "json"]).good().json();
+    assert_eq!(json["token_url"], "https://localhost:8443/token");
+
+    let secret = place.read("secret");
+    place.write("secret", "tks_wrong");
+    token(&place, &server, &[]).bad("the server refused the credentials: 401 invalid_client");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("listening") && log.contains("ended"), "{log}");
+    for hidden in [secret.as_str(), text.trim(), "tks_wrong", place.read("master.key").trim()] {
+        assert!(!log.contains(hidden), "{log}");
+    }
+}
+
+#[test]
+fn changes_reach_a_server_that_runs() {
+    let place = Place::applied();
+    let server = Server::start(&place);
+    place.run(["client", "secret", "add", "example", "first", "--to", "secret"]).good();
+    // The server looks several times a second; each try is a process of its own.
+    let obtained = (0..200).any(|_| token(&place, &server, &[]).code == Some(0));
+    assert!(obtained);
+    let health = format!("http://{}/health", server.admin);
+    let health = Command::new("curl").args(["-s", &health]).output().unwrap();
+    assert!(String::from_utf8_lossy(&health.stdout).contains("\"ok\""), "{health:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn curl_gets_the_token_on_its_standard_input_and_in_no_argument() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::applied();
+    place.run(["client", "secret", "add", "example", "first", "--to", "secret"]).good();
+    let server = Server::start(&place);
+    std::fs::create_dir(place.path("bin")).unwrap();
+    let script = "#!/bin/sh\nprintf '%s\\n' \"$@\" > arguments\ncat > input\nexit 22\n";
+    place.write("bin/curl", script);
+    std::fs::set_permissions(place.path("bin/curl"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
+    let connect_to = format!("localhost:8443:{}", server.address);
+    let curl = |url: &str| {
+        let mut command = place.command([
+            "curl",
+            "--issuer",
+            "https://localhost:8443",
+            "--cacert",
+            "ca.pem",
+            "--client-id",
+            "first",
+            "--client-secret-file",
+            "secret",
+            "--connect-to",
+            &connect_to,
+            "--",
+            "-v",
+            url,
+        ]);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", place.path("bin").display()));
+        run(command, "")
+    };
+    let ran = curl("https://api.example/x");
+    assert_eq!(ran.code, Some(22), "the exit code is curl's: {ran:#?}");
+    assert_eq!(place.read("arguments"), "--config\n-\n-v\nhttps://api.example/x\n");
+    let input = place.read("input");
+    assert!(input.starts_with("header = \"Authorization: Bearer ey"), "{input}");
+    assert!(input.contains("cacert = \"ca.pem\"\n"), "{input}");
+    curl("http://api.example/x").bad("a token does not travel in plain HTTP");
+    curl("@-").bad("curl's standard input carries the token");
+}
+
+#[test]
+fn ports_in_use_are_named_both() {
+    let place = Place::applied();
+    let taken =
+        [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let mut config = place.read("tokenry.toml");
+    for listener in &taken {
+        config = config.replacen(
+            "\"127.0.0.1:0\"",
+            &format!("\"{}\"", listener.local_addr().unwrap()),
+            1,
+        );
+    }
+    place.write("tokenry.toml", &config);
+    let ran = place.run(["serve"]).bad("is in use by another process");
+    for (listener, at) in taken.iter().zip(["tokenry.toml:4:10", "tokenry.toml:5:9"]) {
+        let expected =
+            format!("{at}: {} is in use by another process", listener.local_addr().unwrap());
+        assert!(ran.err.contains(&expected), "{}", ran.err);
+    }
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named_before_a_port_is_bound() {
+    let place = Place::applied();
+    let key = place.read("server.key");
+    place.write("server.key", "nonsense");
+    place.run(["serve"]).bad("tokenry.toml:11:7: the key file holds no PEM private key");
+    place.write("server.key", &key);
+    place.write("server.pem", "nonsense");
+    place.run(["serve"]).bad("tokenry.toml:10:15: the certificate file holds no PEM certificate");
+    std::fs::copy(place.path("ca.pem"), place.path("server.pem")).unwrap();
+    place.run(["serve"]).bad("certificate and key cannot be used");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let place = Place::applied();
+    let mut command = place.command(["serve"]);
+    command.env("TOKENRY_LOG", "inof");
+    run(command, "").bad("TOKENRY_LOG must be `error`, `warn`");
+}
+
+#[test]
+fn a_token_that_cannot_be_had_says_why() {
+    let place = Place::applied();
+    place.write("secret", "tks_x");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let url = format!("https://{closed}/token");
+    let token = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["token"].iter().chain(arguments).copied().collect();
+        run(crate::run::command(&place.path(""), &arguments), "")
+    };
+    let credentials = ["--client-id", "first", "--client-secret-file", "secret"];
+    let with = |more: &[&'static str]| -> Vec<String> {
+        more.iter().chain(&credentials).map(|text| (*text).to_owned()).collect()
+    };
+    let mut arguments = with(&["--cacert", "ca.pem", "--token-url"]);
+    arguments.insert(3, url.clone());
+    token(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        .bad("cannot connect to 127.0.0.1");
+    token(&["--token-url", &url]).bad("--client-id or --username is missing");
+    token(&["--provider", "truphon", "--client-id", "x", "--client-secret-file", "secret"])
+        .bad("no provider");
+    token(&["--provider", "./nowhere.toml", "--client-id", "x", "--client-secret-file", "secret"])
+        .bad("./nowhere.toml: ");
+    token(&[
+        "--token-url",
+        "http://auth.example/token",
+        "--client-id",
+        "x",
+        "--client-secret-file",
+        "secret",
+    ])
+    .bad("http");
+    token(&["--token-url", &url, "--client-id", "x", "--client-secret-file", "nowhere"])
+        .bad("the client's secret cannot be read from nowhere: no such file");
+    assert_eq!(token(&["--client-id", "x"]).code, Some(2));
+    assert_eq!(token(&["--token-url", &url, "--issuer", "https://a.example"]).code, Some(2));
+}
