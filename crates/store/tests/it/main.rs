@@ -6,4 +6,5 @@ mod conformance;
 mod crash;
 mod failures;
 mod fixture;
+mod model;
 mod processes;
