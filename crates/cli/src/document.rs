@@ -186,9 +186,9 @@ impl<'a> Table<'a> {
         entries: &'a DeTable<'a>,
         span: Span,
         notes: &'a Notes,
-        reader: impl FnOnce(&Table<'a>) -> T,
+        reader: impl FnOnce(&Self) -> T,
     ) -> T {
-        let table = Table { entries, span, notes, asked: RefCell::default() };
+        let table = Self { entries, span, notes, asked: RefCell::default() };
         let result = reader(&table);
         table.report_unknown();
         result
@@ -225,11 +225,7 @@ impl<'a> Table<'a> {
     }
 
     /// A table within this one.
-    pub(crate) fn table<T>(
-        &self,
-        key: &'static str,
-        reader: impl FnOnce(&Table<'a>) -> T,
-    ) -> Field<T> {
+    pub(crate) fn table<T>(&self, key: &'static str, reader: impl FnOnce(&Self) -> T) -> Field<T> {
         self.optional(key, |value| value.table(reader))
     }
 
@@ -237,17 +233,13 @@ impl<'a> Table<'a> {
     pub(crate) fn required_table<T>(
         &self,
         key: &'static str,
-        reader: impl FnOnce(&Table<'a>) -> T,
+        reader: impl FnOnce(&Self) -> T,
     ) -> Field<T> {
         self.required(key, |value| value.table(reader))
     }
 
     /// `[[key]]`, any number of times.
-    pub(crate) fn tables<T>(
-        &self,
-        key: &'static str,
-        reader: impl Fn(&Table<'a>) -> T,
-    ) -> Vec<At<T>> {
+    pub(crate) fn tables<T>(&self, key: &'static str, reader: impl Fn(&Self) -> T) -> Vec<At<T>> {
         self.optional(key, |value| value.list(|item| item.table(&reader)))
             .into_value()
             .unwrap_or_default()

@@ -20,7 +20,7 @@ pub(crate) fn write(duration: Duration) -> String {
     let secs = duration.as_secs();
     UNITS
         .into_iter()
-        .find(|(_, unit)| secs > 0 && secs % unit == 0)
+        .find(|(_, unit)| secs > 0 && secs.is_multiple_of(*unit))
         .map_or_else(|| format!("{secs}s"), |(name, unit)| format!("{}{name}", secs / unit))
 }
 

@@ -96,7 +96,7 @@ impl Config {
         let (config, found) = document::read(&source, |root| {
             let written = Written::read(root);
             written.check(root);
-            written.into_config(&source, path.parent().unwrap_or(Path::new("")))
+            written.into_config(&source, path.parent().unwrap_or_else(|| Path::new("")))
         });
         let good = !found.has_errors();
         diagnostics.append(found);
@@ -168,14 +168,15 @@ impl Written {
                 root.notes.error(&at.span, message, Some(help.to_owned()));
             }
         }
-        if let Some(admin) = self.admin.given() {
-            if admin.value == listen && admin.value.port() != 0 {
-                root.notes.error(
-                    &admin.span,
-                    format!("admin is the same address as listen, `{listen}`"),
-                    None,
-                );
-            }
+        if let Some(admin) = self.admin.given()
+            && admin.value == listen
+            && admin.value.port() != 0
+        {
+            root.notes.error(
+                &admin.span,
+                format!("admin is the same address as listen, `{listen}`"),
+                None,
+            );
         }
     }
 

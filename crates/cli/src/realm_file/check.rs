@@ -47,27 +47,23 @@ pub(super) fn check(written: &Written, notes: &Notes) {
     let mut clients = BTreeMap::new();
     for client in &realm.clients {
         self::client(realm, &client.value, access, notes);
-        if let Some(id) = client.value.id.given() {
-            if clients.insert(id.value.as_str(), &client.value).is_some() {
-                notes.error(
-                    &id.span,
-                    format!("client {} is declared twice", quoted(&id.value)),
-                    None,
-                );
-            }
+        if let Some(id) = client.value.id.given()
+            && clients.insert(id.value.as_str(), &client.value).is_some()
+        {
+            notes.error(&id.span, format!("client {} is declared twice", quoted(&id.value)), None);
         }
     }
     let mut paths = BTreeMap::new();
     for endpoint in &realm.endpoints {
         self::endpoint(realm, &endpoint.value, &clients, notes);
-        if let Some(path) = endpoint.value.path.given() {
-            if paths.insert(path.value.as_str(), ()).is_some() {
-                notes.error(
-                    &path.span,
-                    format!("endpoint {} is declared twice", quoted(&path.value)),
-                    None,
-                );
-            }
+        if let Some(path) = endpoint.value.path.given()
+            && paths.insert(path.value.as_str(), ()).is_some()
+        {
+            notes.error(
+                &path.span,
+                format!("endpoint {} is declared twice", quoted(&path.value)),
+                None,
+            );
         }
     }
 }
@@ -84,25 +80,25 @@ fn long_access(access: &Field<Duration>, notes: &Notes) {
 
 fn refresh(written: &Field<WrittenRefresh>, access: Option<Duration>, notes: &Notes) {
     let Some(refresh) = written.value() else { return };
-    if let (Some(lifetime), Some(access)) = (refresh.lifetime.given(), access) {
-        if lifetime.value <= access {
-            let message = format!(
-                "a refresh token must live longer than the access token ({}), got {}",
-                duration::write(access),
-                duration::write(lifetime.value)
-            );
-            notes.error(&lifetime.span, message, None);
-        }
+    if let (Some(lifetime), Some(access)) = (refresh.lifetime.given(), access)
+        && lifetime.value <= access
+    {
+        let message = format!(
+            "a refresh token must live longer than the access token ({}), got {}",
+            duration::write(access),
+            duration::write(lifetime.value)
+        );
+        notes.error(&lifetime.span, message, None);
     }
-    if let (Some(most), Some(lifetime)) = (refresh.max_lifetime.given(), refresh.lifetime.value()) {
-        if most.value < *lifetime {
-            let message = format!(
-                "max_lifetime must be at least lifetime ({}), got {}",
-                duration::write(*lifetime),
-                duration::write(most.value)
-            );
-            notes.error(&most.span, message, None);
-        }
+    if let (Some(most), Some(lifetime)) = (refresh.max_lifetime.given(), refresh.lifetime.value())
+        && most.value < *lifetime
+    {
+        let message = format!(
+            "max_lifetime must be at least lifetime ({}), got {}",
+            duration::write(*lifetime),
+            duration::write(most.value)
+        );
+        notes.error(&most.span, message, None);
     }
     let rotates =
         refresh.policy.is_wrong() || refresh.policy.value().is_none_or(|p| *p == Rotate::Rotate);
@@ -117,15 +113,15 @@ fn refresh(written: &Field<WrittenRefresh>, access: Option<Duration>, notes: &No
 
 fn keys(realm: &WrittenRealm, notes: &Notes) {
     let Some(keys) = realm.keys.value() else { return };
-    if let (Some(announce), Some(every)) = (keys.announce.given(), keys.rotate_every.given()) {
-        if announce.value >= every.value {
-            let message = format!(
-                "announce must be shorter than rotate_every ({}), got {}",
-                duration::write(every.value),
-                duration::write(announce.value)
-            );
-            notes.error(&announce.span, message, None);
-        }
+    if let (Some(announce), Some(every)) = (keys.announce.given(), keys.rotate_every.given())
+        && announce.value >= every.value
+    {
+        let message = format!(
+            "announce must be shorter than rotate_every ({}), got {}",
+            duration::write(every.value),
+            duration::write(announce.value)
+        );
+        notes.error(&announce.span, message, None);
     }
 }
 
