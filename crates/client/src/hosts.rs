@@ -47,6 +47,11 @@ impl AllowedHosts {
         hosts
     }
 
+    /// Whether no host is allowed at all.
+    pub fn is_empty(&self) -> bool {
+        self.allowed.is_empty()
+    }
+
     /// Whether a token may be sent to this absolute URL: an allowed host, over https, or http to loopback.
     pub fn allows(&self, uri: &Uri) -> bool {
         let Some(host) = uri.host() else { return false };

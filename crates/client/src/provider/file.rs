@@ -75,7 +75,9 @@ impl File {
             client_authentication: self.obtain.client_authentication,
             scope: self.obtain.scope.clone(),
             lifetime: reader.duration(self.obtain.lifetime.as_ref())?,
-            interval: reader.duration(self.obtain.interval.as_ref())?.unwrap_or_default(),
+            interval: reader
+                .duration(self.obtain.interval.as_ref())?
+                .unwrap_or_else(|| self.obtain.grant.interval()),
         };
         let refresh = match &self.refresh {
             None => None,

@@ -14,7 +14,7 @@
 //! client_authentication = "basic"        # or "post", or "none"
 //! scope = "read write"                   # optional
 //! lifetime = "1h"                        # used if an answer does not say how long its token lives
-//! interval = "30s"                       # credentials are not sent again sooner
+//! interval = "30s"                       # credentials are not sent again sooner; 30s for a password, else 0s
 //!
 //! [refresh]                              # left out: refresh tokens are not used
 //! url = "https://{host}/refresh"         # left out: the same
@@ -47,6 +47,9 @@ use crate::hosts::AllowedHosts;
 
 /// A provider file is a page of text; nobody writes one that is longer.
 const FILE_LIMIT: u64 = 64 * 1024;
+
+/// A password that is sent over and over locks its user out. The keeper of a well-behaved server never notices.
+const PASSWORD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The providers that come with the library.
 const EMBEDDED: [(&str, &str); 5] = [
@@ -100,6 +103,16 @@ pub enum CredentialsGrant {
     ClientCredentials,
     /// RFC 6749 §4.3, which OAuth 2.1 has dropped.
     Password,
+}
+
+impl CredentialsGrant {
+    /// How soon its credentials may be sent again, unless the provider says.
+    fn interval(self) -> Duration {
+        match self {
+            Self::ClientCredentials => Duration::ZERO,
+            Self::Password => PASSWORD_INTERVAL,
+        }
+    }
 }
 
 /// How a client proves who it is at the token endpoint (RFC 6749 §2.3.1).
@@ -321,6 +334,21 @@ impl Provider {
         {
             refresh.client_authentication = method;
         }
+        self
+    }
+
+    /// Uses credentials with another grant, and as often as is usual for it: a password every 30 s at most.
+    #[must_use]
+    pub fn with_grant(mut self, grant: CredentialsGrant) -> Self {
+        self.obtain.grant = grant;
+        self.obtain.interval = grant.interval();
+        self
+    }
+
+    /// Sends credentials again no sooner than after this time.
+    #[must_use]
+    pub fn with_credentials_interval(mut self, interval: Duration) -> Self {
+        self.obtain.interval = interval;
         self
     }
 

@@ -81,3 +81,13 @@ fn durations_have_one_unit() {
         assert_eq!(duration(text), None, "{text}");
     }
 }
+
+#[test]
+fn a_password_is_sent_every_30_s_at_most_unless_the_provider_says_otherwise() {
+    let text = include_str!("../../providers/simacan.toml").replace("interval = \"30s\"\n", "");
+    assert_eq!(Provider::from_toml(&text).unwrap().obtain.interval, PASSWORD_INTERVAL);
+    let provider = Provider::at("https://as.example/token").unwrap();
+    assert_eq!(provider.obtain.interval, Duration::ZERO);
+    let provider = provider.with_grant(CredentialsGrant::Password);
+    assert_eq!(provider.obtain.interval, PASSWORD_INTERVAL);
+}
