@@ -12,7 +12,7 @@ use tokenry_core::jose::{Algorithm, JwkSet};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{FetchError, Fetched, KeySource, Snapshot};
 
@@ -234,12 +234,13 @@ impl Keeper {
             // Taken at its word: an issuer that withdraws all its keys has a reason.
             warn!(issuer = self.issuer, "the issuer publishes no usable key");
         }
-        info!(
-            issuer = self.issuer,
-            keys = snapshot.len(),
-            skipped = set.skipped().len(),
-            "keys fetched"
-        );
+        let known = self.shared.snapshot.load();
+        if known.as_ref().is_some_and(|known| known.has_same_keys(&snapshot)) {
+            debug!(issuer = self.issuer, "keys fetched, none has changed");
+        } else {
+            let (keys, skipped) = (snapshot.len(), set.skipped().len());
+            info!(issuer = self.issuer, keys, skipped, "keys fetched");
+        }
         self.shared.snapshot.store(Some(Arc::new(snapshot)));
         Ok(fetched)
     }

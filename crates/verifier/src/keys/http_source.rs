@@ -70,8 +70,8 @@ impl HttpKeySource {
         }
         let [oauth, openid] = metadata_addresses(issuer)?;
         let metadata = match self.get(oauth, MAX_METADATA_LEN).await {
-            // An issuer from before RFC 8414, or one that only knows OpenID Connect.
-            Err(FetchError::Status(404)) => self.get(openid, MAX_METADATA_LEN).await?,
+            // An issuer from before RFC 8414, or one that only knows OpenID Connect. Not all say 404 to that.
+            Err(FetchError::Status(_)) => self.get(openid, MAX_METADATA_LEN).await?,
             other => other?,
         };
         let uri = jwks_uri(&metadata.1, issuer)?;

@@ -48,6 +48,13 @@ impl Snapshot {
         self.all.len()
     }
 
+    /// Whether the identifiers are the same, and how many keys have none.
+    pub(crate) fn has_same_keys(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.named.len() == other.named.len()
+            && self.named.keys().all(|kid| other.named.contains_key(kid))
+    }
+
     /// How long ago the keys were fetched.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.fetched_at)

@@ -120,6 +120,7 @@ async fn keys_are_found_through_the_metadata_and_a_token_verified() {
 #[tokio::test]
 async fn an_issuer_that_knows_only_openid_connect_is_found() {
     let server = Server::start(vec![
+        (METADATA, 400, JSON, "{}".to_owned()),
         (OPENID, 200, JSON, metadata(ISSUER, "https://id.example/keys")),
         ("/keys", 200, JSON, set(&[])),
     ])

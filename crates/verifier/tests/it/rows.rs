@@ -127,7 +127,7 @@ async fn row_227_the_scheme_has_no_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_229_only_access_tokens_are_let_in() {
+async fn row_229_row_183_row_244_only_access_tokens_are_let_in() {
     let key = key(Algorithm::Es256);
     let source = Source::with(&[&key]);
     let strict = api(builder(&source).build().unwrap().layer());
@@ -360,7 +360,7 @@ async fn row_244_other_tokens_of_the_issuer_are_refused_by_what_they_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_250_a_bound_token_is_never_a_bearer_token() {
+async fn row_250_row_211_a_bound_token_is_never_a_bearer_token() {
     let key = key(Algorithm::Es256);
     let api = trusting(&key);
     for cnf in [json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!({"unknown": 1}), json!({})] {
