@@ -6,6 +6,8 @@ mod canary;
 mod crash;
 mod files;
 mod run;
+mod running;
 mod secrets;
 mod server;
+mod sources;
 mod store;
