@@ -284,3 +284,207 @@ impl AuthenticatedClient {
         &self.by
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MasterKey;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+
+    fn pepper() -> Pepper {
+        MasterKey::new([5; 32]).pepper()
+    }
+
+    fn credential(id: &str, secret: &str) -> Credential {
+        Credential {
+            id: id.into(),
+            label: String::new(),
+            kind: CredentialKind::Secret { digest: pepper().digest(secret) },
+            not_before: Timestamp::EPOCH,
+            expires_at: None,
+            created_at: Timestamp::EPOCH,
+        }
+    }
+
+    fn client(credentials: Vec<Credential>) -> Arc<Client> {
+        Arc::new(Client {
+            realm: "r".into(),
+            id: "billing".into(),
+            enabled: true,
+            grants: BTreeSet::new(),
+            scope: Scope::empty(),
+            default_scope: None,
+            audience: vec![],
+            access: None,
+            refresh: None,
+            signing: None,
+            client_authentication: None,
+            not_before: Timestamp::EPOCH,
+            credentials,
+        })
+    }
+
+    /// The identifier of the credential that was used, or why none was good.
+    fn by(secret: &str, client: Option<&Arc<Client>>) -> Result<String, Refusal> {
+        let presented = Presented { client_id: "billing".into(), secret: Secret::new(secret) };
+        match authenticate(&presented, client, &pepper(), NOW)?.proof() {
+            Proof::Credential(id) => Ok(id.clone()),
+            other => panic!("{other:?} is no credential"),
+        }
+    }
+
+    #[test]
+    fn row_050_every_live_credential_is_good_and_no_other() {
+        let (earlier, later) = (Timestamp::from_secs(999), Timestamp::from_secs(1001));
+        let client = client(vec![
+            credential("first", "a"),
+            credential("second", "b"),
+            Credential { expires_at: Some(later), ..credential("ending", "c") },
+            Credential { expires_at: Some(NOW), ..credential("ended", "d") },
+            Credential { not_before: NOW, ..credential("begun", "e") },
+            Credential { not_before: later, ..credential("coming", "f") },
+            Credential { expires_at: Some(earlier), ..credential("over", "g") },
+            credential("again", "g"),
+        ]);
+        let cases = [
+            ("a", Ok("first")),
+            ("b", Ok("second")),
+            ("c", Ok("ending")),
+            ("d", Err(Refusal::SecretExpired)),
+            ("e", Ok("begun")),
+            ("f", Err(Refusal::SecretExpired)),
+            ("g", Ok("again")),
+            ("h", Err(Refusal::WrongSecret)),
+            ("", Err(Refusal::WrongSecret)),
+        ];
+        for (secret, expected) in cases {
+            assert_eq!(by(secret, Some(&client)), expected.map(str::to_owned), "{secret}");
+        }
+    }
+
+    #[test]
+    fn row_036_an_unknown_client_and_one_without_credentials_are_nobody() {
+        assert_eq!(by("a", None), Err(Refusal::UnknownClient));
+        assert_eq!(by("a", Some(&client(vec![]))), Err(Refusal::WrongSecret));
+        assert_eq!(by("", Some(&client(vec![]))), Err(Refusal::WrongSecret));
+    }
+
+    #[test]
+    fn row_052_a_disabled_client_is_told_only_after_its_secret_was_right() {
+        let mut disabled = Arc::unwrap_or_clone(client(vec![credential("first", "a")]));
+        disabled.enabled = false;
+        let disabled = Arc::new(disabled);
+        assert_eq!(by("a", Some(&disabled)), Err(Refusal::ClientDisabled));
+        assert_eq!(by("b", Some(&disabled)), Err(Refusal::WrongSecret));
+        assert_eq!(Refusal::ClientDisabled.code(), Refusal::WrongSecret.code());
+    }
+
+    #[test]
+    fn a_secret_is_good_under_its_own_pepper_alone() {
+        let presented = Presented { client_id: "billing".into(), secret: Secret::new("a") };
+        let other = MasterKey::new([6; 32]).pepper();
+        let client = client(vec![credential("first", "a")]);
+        assert!(authenticate(&presented, Some(&client), &other, NOW).is_err());
+    }
+
+    #[test]
+    fn row_051_a_generated_secret_has_256_bits_and_names_its_credential() {
+        let random: [u8; 38] = std::array::from_fn(|i| i as u8 ^ 0xa5);
+        let (id, secret) = generate_secret(&random);
+        let text = secret.expose();
+        assert_eq!(id.len(), CREDENTIAL_ID_LEN);
+        assert_eq!(text.len(), SECRET_PREFIX.len() + CREDENTIAL_ID_LEN + 43 + 6);
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
+        assert_eq!(credential_of(text), Some(id.as_str()));
+        assert!(is_high_entropy(text));
+
+        // Each of the 38 bytes is in the text: 6 in the identifier, 32 in the secret.
+        for at in 0..random.len() {
+            let mut other = random;
+            other[at] ^= 1;
+            let (other_id, other_secret) = generate_secret(&other);
+            assert_ne!(other_secret, secret, "byte {at}");
+            assert_eq!(other_id != id, at < 6, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_secret_names_no_credential() {
+        let (_, secret) = generate_secret(&[9; 38]);
+        let text = secret.expose();
+        for at in 0..text.len() {
+            let mut typed = text.as_bytes().to_vec();
+            typed[at] = if typed[at] == b'x' { b'y' } else { b'x' };
+            let typed = String::from_utf8(typed).unwrap();
+            assert_eq!(credential_of(&typed), None, "at {at}");
+        }
+        let longer = format!("{text}A");
+        let (shorter, wide) = (&text[..text.len() - 1], text.replacen("CQ", "é", 1));
+        for other in ["", SECRET_PREFIX, &longer, shorter, &wide, &text[4..]] {
+            assert_eq!(credential_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_imported_secret_must_look_generated() {
+        let cases = [
+            ("0123456789abcdef0123456789abcdef", true),
+            ("5f3b9a60-1c1e-4d8e-9c55-0a1b2c3d4e5f", true),
+            ("Zk3mQ9xW7rT1vB5nY8cL2p", true),
+            ("Zk3mQ9xW7rT1vB5nY8cL2", false),
+            ("correct horse", false),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+            ("abcabcabcabcabcabcabcabcabcabc", false),
+            ("", false),
+        ];
+        for (secret, expected) in cases {
+            assert_eq!(is_high_entropy(secret), expected, "{secret}");
+        }
+    }
+
+    #[test]
+    fn row_055_an_identifier_has_visible_ascii_without_a_colon() {
+        let longest = "a".repeat(200);
+        for good in ["a", "billing-1", "urn.a~b!", "%41", longest.as_str()] {
+            assert!(is_client_id(good), "{good}");
+        }
+        let too_long = "a".repeat(201);
+        for bad in ["", "a:b", "a b", "a\n", "a\0", "a\x7f", "ä", too_long.as_str()] {
+            assert!(!is_client_id(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn neither_an_endpoint_nor_a_refresh_token_speaks_for_another_client() {
+        let client = client(vec![]);
+        let endpoint = |client: &str| Endpoint {
+            path: "/t".into(),
+            grant: GrantType::Password,
+            client: client.into(),
+            token_type: None,
+            invalid_grant_status: None,
+        };
+        let of = |id: &str| AuthenticatedClient::by_endpoint(&client, &endpoint(id));
+        assert_eq!(*of("billing").unwrap().proof(), Proof::Endpoint);
+        assert_eq!(of("other").unwrap_err(), Refusal::UnknownClient);
+
+        let token = |client: &str| RefreshToken {
+            family: crate::family::FamilyId([0; 16]),
+            generation: 0,
+            client: client.into(),
+            subject: crate::refresh::Subject::Client,
+            scope: Scope::empty(),
+            audience: vec![],
+            started_at: NOW,
+            issued_at: NOW,
+            expires_at: NOW,
+        };
+        let of = |id: &str| {
+            let optional = ClientAuthentication::Optional;
+            AuthenticatedClient::by_refresh_token(&client, &token(id), optional)
+        };
+        assert_eq!(*of("billing").unwrap().proof(), Proof::RefreshToken);
+        assert_eq!(of("other").unwrap_err(), Refusal::NoCredentials);
+    }
+}
