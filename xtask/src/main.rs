@@ -1,2 +1,168 @@
-//! The tasks of the project.
-fn main() {}
+//! The project's own tasks. `cargo xtask help` says which.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+mod arrows;
+mod command;
+mod fuzz;
+mod licence;
+mod steps;
+mod supply_chain;
+mod tools;
+mod words;
+
+const HELP: &str = "\
+The project's own tasks.
+
+cargo xtask test [--only STEP]... [--fuzz-seconds N] [--list]
+    Sets up what the tests need and runs every check of the project, one step after the other.
+      --only STEP         run this step alone; may be repeated
+      --fuzz-seconds N    how long each fuzz target runs (default 5)
+      --list              say which steps there are
+
+cargo xtask fuzz [TARGET]... [--seconds N] [--reproduce FILE]
+    Fuzzes the named targets, or all of them.
+      --seconds N         how long each target runs (default 60)
+      --reproduce FILE    run one target on one input, such as one that it failed on
+
+cargo xtask help
+    Prints this text.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<(), Problem> {
+    match Task::parse(args)? {
+        Task::Help => println!("{HELP}"),
+        Task::ListSteps => steps::list(),
+        Task::Test { only, fuzz_seconds } => steps::run(&only, fuzz_seconds)?,
+        Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds)?,
+        Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
+    }
+    Ok(())
+}
+
+/// What went wrong, and where it can be known, what to do about it.
+type Problem = String;
+
+/// A task as asked for on the command line.
+#[derive(Debug, Eq, PartialEq)]
+enum Task {
+    Help,
+    ListSteps,
+    Test { only: Vec<String>, fuzz_seconds: u32 },
+    Fuzz { targets: Vec<String>, seconds: u32 },
+    Reproduce { target: String, input: PathBuf },
+}
+
+impl Task {
+    fn parse(args: &[String]) -> Result<Self, Problem> {
+        if args.iter().any(|arg| matches!(arg.as_str(), "--help" | "-h" | "help")) {
+            return Ok(Self::Help);
+        }
+        let mut rest = args.iter();
+        match rest.next().map(String::as_str) {
+            None => Ok(Self::Help),
+            Some("test") => Self::test(rest),
+            Some("fuzz") => Self::fuzz(rest),
+            Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
+        }
+    }
+
+    fn test<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
+        let (mut only, mut fuzz_seconds) = (Vec::new(), 5);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--list" => return Ok(Self::ListSteps),
+                "--only" => only.push(value(arg, args.next())?.clone()),
+                "--fuzz-seconds" => fuzz_seconds = seconds(arg, args.next())?,
+                other => return Err(format!("`test` has no option `{other}`")),
+            }
+        }
+        Ok(Self::Test { only, fuzz_seconds })
+    }
+
+    fn fuzz<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
+        let (mut targets, mut lasting, mut input) = (Vec::new(), 60, None);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--seconds" => lasting = seconds(arg, args.next())?,
+                "--reproduce" => input = Some(PathBuf::from(value(arg, args.next())?)),
+                option if option.starts_with('-') => {
+                    return Err(format!("`fuzz` has no option `{option}`"));
+                }
+                target => targets.push(target.to_owned()),
+            }
+        }
+        match (input, targets.as_slice()) {
+            (None, _) => Ok(Self::Fuzz { targets, seconds: lasting }),
+            (Some(input), [target]) => Ok(Self::Reproduce { target: target.clone(), input }),
+            (Some(_), _) => Err("`--reproduce` needs exactly one target".to_owned()),
+        }
+    }
+}
+
+fn value<'a>(option: &str, value: Option<&'a String>) -> Result<&'a String, Problem> {
+    value.ok_or_else(|| format!("`{option}` needs a value"))
+}
+
+/// At least one: libFuzzer takes zero for "without end".
+fn seconds(option: &str, text: Option<&String>) -> Result<u32, Problem> {
+    let text = value(option, text)?;
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+        format!("`{option}` needs a number of seconds, 1 or more, instead of `{text}`")
+    })
+}
+
+/// The root of the workspace.
+fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_say_what_to_do_or_what_is_wrong() {
+        let parse = |line: &str| {
+            Task::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let test = |only: &[&str], fuzz_seconds| {
+            Ok(Task::Test { only: only.iter().map(|s| (*s).to_owned()).collect(), fuzz_seconds })
+        };
+        assert_eq!(parse(""), Ok(Task::Help));
+        assert_eq!(parse("test --help"), Ok(Task::Help));
+        assert_eq!(parse("test"), test(&[], 5));
+        assert_eq!(parse("test --only a --only b --fuzz-seconds 9"), test(&["a", "b"], 9));
+        assert_eq!(parse("test --list"), Ok(Task::ListSteps));
+        assert_eq!(
+            parse("fuzz jws --seconds 7"),
+            Ok(Task::Fuzz { targets: vec!["jws".into()], seconds: 7 })
+        );
+        assert_eq!(
+            parse("fuzz jws --reproduce x"),
+            Ok(Task::Reproduce { target: "jws".into(), input: "x".into() })
+        );
+        for bad in [
+            "tset",
+            "test --fuzz-seconds 0",
+            "test --fuzz-seconds",
+            "test --onyl a",
+            "fuzz --sec 1",
+            "fuzz --reproduce x",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}
