@@ -6,7 +6,7 @@
 //! A token request takes steps that cannot be left out or done twice, since each needs what the one before it
 //! leaves behind:
 //!
-//! 1. [`TokenRequest::parse`](request::TokenRequest::parse) reads the form and the headers.
+//! 1. [`TokenRequest::parse`] reads the form and the headers.
 //! 2. [`client::authenticate`] turns the stored [`Client`] into an [`AuthenticatedClient`](client::AuthenticatedClient).
 //! 3. [`grant`] says what to issue, as an [`Issue`](grant::Issue): data, neither signed nor stored.
 //!

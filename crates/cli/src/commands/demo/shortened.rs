@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokenry_client::Provider;
+
 use crate::realm_file::{self, Declaration};
 
 use super::Trouble;
@@ -16,6 +18,9 @@ pub(super) const REFRESH: Duration = Duration::from_secs(5);
 /// How long refresh tokens live here where it does not.
 const LONG_REFRESH: Duration = Duration::from_secs(60);
 
+/// The least time between two uses of the password here.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// The realm files that come with Tokenry.
 const FILES: [(&str, &str); 4] = [
     ("truphone.toml", include_str!("../../../../../examples/truphone.toml")),
@@ -29,7 +34,7 @@ pub(super) fn realms(timeline: &Timeline) -> Result<Vec<Declaration>, Trouble> {
     let mut declarations = Vec::new();
     for (name, text) in FILES {
         let mut declaration =
-            realm_file::parse(name, text).ok_or(format!("{name} has mistakes"))?;
+            realm_file::parse(name, text).ok_or_else(|| format!("{name} has mistakes"))?;
         let realm = &mut declaration.realm;
         let before = realm.tokens.access;
         realm.tokens.access = ACCESS;
@@ -48,18 +53,13 @@ pub(super) fn realms(timeline: &Timeline) -> Result<Vec<Declaration>, Trouble> {
 }
 
 /// The keeper's file for Simacan, whose pause between two uses of the password is longer than the demo.
-pub(super) fn simacan(timeline: &Timeline) -> Result<tokenry_client::Provider, Trouble> {
-    const FILE: &str = include_str!("../../../../client/providers/simacan.toml");
-    const PAUSE: &str = "interval = \"30s\"";
-    if !FILE.contains(PAUSE) {
-        return Err("the provider file of Simacan has no interval of 30 s".into());
-    }
-    timeline.say(
-        "keeper",
-        None,
-        "shortened for the demo: 30 s → 5 s between two uses of Simacan's password",
+pub(super) fn simacan(timeline: &Timeline) -> Result<Provider, Trouble> {
+    let text = format!(
+        "shortened for the demo: 30 s → {} between two uses of Simacan's password",
+        human(PAUSE)
     );
-    Ok(tokenry_client::Provider::from_toml(&FILE.replace(PAUSE, "interval = \"5s\""))?)
+    timeline.say("keeper", None, &text);
+    Ok(Provider::named("simacan")?.with_credentials_interval(PAUSE))
 }
 
 fn human(duration: Duration) -> String {

@@ -95,7 +95,7 @@ impl Stage {
 
         let realm = |name: &str| {
             let found = declared.iter().find(|d| d.realm.name == name).map(|d| &d.realm);
-            found.ok_or(format!("no realm {name} in the examples"))
+            found.ok_or_else(|| format!("no realm {name} in the examples"))
         };
         let simacan = shortened::simacan(timeline)?;
         let stage = Self {
@@ -228,7 +228,7 @@ impl Keys {
                 .iter()
                 .find(|(name, _)| *name == realm)
                 .map(|(_, credentials)| credentials.clone());
-            found.ok_or(format!("nobody to be in realm {realm}"))
+            found.ok_or_else(|| format!("nobody to be in realm {realm}"))
         };
         Ok(Self {
             truphone: of(&clients, "truphone")?,

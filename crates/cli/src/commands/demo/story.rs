@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use tokenry_client::{BearerLayer, Event, Keeper, Transport as _};
+use tokenry_client::{BearerLayer, Event, HttpTransport, Keeper};
 use tokenry_core::jose::jws::Compact;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -41,7 +41,7 @@ pub(super) async fn play(stage: &Stage, timeline: &Timeline) -> Result<(), Troub
     timeline.say("APIs", Some(Step::Used), "each vendor's API accepted it");
 
     timeline.heading("They go on calling; the keepers refresh at three quarters of the lifetime");
-    let programs = vendors.map(|vendor| Program::start(vendor));
+    let programs = vendors.map(Program::start);
     for (vendor, before) in vendors.iter().zip(first) {
         renewed(vendor, before).await;
     }
@@ -211,7 +211,7 @@ impl Program {
 #[derive(Clone)]
 struct Caller {
     keeper: Keeper,
-    http: tokenry_client::HttpTransport,
+    http: HttpTransport,
     url: &'static str,
 }
 
@@ -224,32 +224,10 @@ impl Caller {
     async fn call(&self) -> Result<Response<Bytes>, Trouble> {
         use tower_layer::Layer as _;
         use tower_service::Service as _;
-        let mut service = BearerLayer::of_keeper(&self.keeper).layer(Http(self.http.clone()));
+        let mut service = BearerLayer::of_keeper(&self.keeper).layer(self.http.clone());
         let request = Request::get(self.url).body(Bytes::new())?;
         std::future::poll_fn(|context| service.poll_ready(context)).await?;
         Ok(service.call(request).await?)
-    }
-}
-
-/// The plain way to the API, below the layer.
-#[derive(Clone)]
-struct Http(tokenry_client::HttpTransport);
-
-impl tower_service::Service<Request<Bytes>> for Http {
-    type Response = Response<Bytes>;
-    type Error = tokenry_client::TransportError;
-    type Future = tokenry_client::BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Self::Error>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let http = self.0.clone();
-        Box::pin(async move { http.send(request).await })
     }
 }
 
