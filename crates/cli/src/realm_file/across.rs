@@ -1,6 +1,6 @@
 //! What does not go together among several realms: two of one name, or two that answer at one address.
 
-use tokenry_core::realm::Realm;
+use tokenry_core::realm::{Dialect, Realm};
 
 use super::Draft;
 use crate::diagnostic::{Diagnostic, Diagnostics, quoted};
@@ -25,7 +25,7 @@ pub(super) fn check(drafts: &[Draft], stored: &[Realm], diagnostics: &mut Diagno
                 .chain(realm.aliases.iter().map(String::as_str));
             hosts.map(|host| Address {
                 host,
-                path: realm.issuer.path(),
+                path: base(realm.issuer.path(), realm.dialect),
                 owner: format!("realm {} in the store", quoted(&realm.name)),
             })
         })
@@ -44,12 +44,13 @@ pub(super) fn check(drafts: &[Draft], stored: &[Realm], diagnostics: &mut Diagno
             }
         }
         let Some(issuer) = realm.issuer.given() else { continue };
+        let dialect = realm.dialect.value().copied().unwrap_or_default();
         let own = std::iter::once((issuer.value.host(), &issuer.span)).chain(
             realm.aliases.value().into_iter().flatten().map(|a| (a.value.as_str(), &a.span)),
         );
         let own: Vec<(&str, &Span)> = own.collect();
         for (host, span) in &own {
-            let path = issuer.value.path();
+            let path = base(issuer.value.path(), dialect);
             let conflict = taken.iter().find(|t| t.host == *host && t.path == path);
             if let Some(conflict) = conflict {
                 let message = format!("{} already answers at {host}{path}", conflict.owner);
@@ -61,9 +62,17 @@ pub(super) fn check(drafts: &[Draft], stored: &[Realm], diagnostics: &mut Diagno
         }
         taken.extend(own.iter().map(|(host, _)| Address {
             host,
-            path: issuer.value.path(),
+            path: base(issuer.value.path(), dialect),
             owner: format!("the realm in {}", draft.source.name),
         }));
+    }
+}
+
+/// The path that tells a realm apart: a Keycloak answers with and without `/auth` before it.
+fn base(path: &str, dialect: Dialect) -> &str {
+    match path.strip_prefix("/auth") {
+        Some(rest) if dialect == Dialect::Keycloak && rest.starts_with("/realms/") => rest,
+        _ => path,
     }
 }
 
@@ -115,6 +124,17 @@ mod tests {
         assert_eq!(
             problems(&[a(), same_alias], &[]),
             ["b.toml:4:12: the realm in a.toml already answers at y.example/p"]
+        );
+        let keycloak = |file: &str, name: &str, path: &str| {
+            let issuer = format!("https://x.example{path}\"\ndialect = \"keycloak");
+            draft(file, name, &issuer, "y.example")
+        };
+        assert_eq!(
+            problems(
+                &[keycloak("a.toml", "a", "/auth/realms/r"), keycloak("b.toml", "b", "/realms/r")],
+                &[]
+            )[0],
+            "b.toml:3:10: the realm in a.toml already answers at x.example/realms/r"
         );
         let other_path = draft("b.toml", "b", "https://x.example/q", "y.example");
         assert_eq!(problems(&[a(), other_path], &[]), Vec::<String>::new());

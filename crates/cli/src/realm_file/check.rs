@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokenry_core::realm::Rotate;
+use tokenry_core::realm::{Dialect, Rotate};
 use tokenry_core::request::GrantType;
 
 use super::written::{
@@ -231,6 +231,18 @@ fn meant(written: &str, known: &[&str], otherwise: &str) -> String {
     }
 }
 
+/// Where a realm answers anyway, below its issuer.
+fn own_paths(realm: &WrittenRealm) -> [&'static str; 4] {
+    const OPENID: &str = "/.well-known/openid-configuration";
+    const OAUTH: &str = "/.well-known/oauth-authorization-server";
+    match realm.dialect.value().copied().unwrap_or_default() {
+        Dialect::Rfc => ["/token", "/jwks", OPENID, OAUTH],
+        Dialect::Keycloak => {
+            ["/protocol/openid-connect/token", "/protocol/openid-connect/certs", OPENID, OAUTH]
+        }
+    }
+}
+
 fn endpoint(
     realm: &WrittenRealm,
     endpoint: &WrittenEndpoint,
@@ -238,6 +250,16 @@ fn endpoint(
     notes: &Notes,
 ) {
     let path = quoted(endpoint.path.value().map_or("?", String::as_str));
+    if let Some(at) = endpoint.path.given()
+        && own_paths(realm).contains(&at.value.as_str())
+    {
+        let help = "this realm answers there anyway; give the endpoint another path".to_owned();
+        notes.error(
+            &at.span,
+            format!("endpoint {path} is a standard path of this realm"),
+            Some(help),
+        );
+    }
     let Some(grant) = endpoint.grant.given() else { return };
     match grant.value {
         GrantType::ClientCredentials => {

@@ -318,6 +318,11 @@ mod tests {
                 "6:9: endpoint `/x` serves the refresh_token grant, which client `c` may not use",
             ),
             (
+                "[[realm.endpoints]]\npath = \"/token\"\ngrant = \"refresh_token\"\nclient = \"c\"\n"
+                    .to_owned(),
+                "5:8: endpoint `/token` is a standard path of this realm",
+            ),
+            (
                 "[realm.tokens]\nrefresh = { lifetime = \"5m\" }\n".to_owned(),
                 "5:24: a refresh token must live longer than the access token (5m), got 5m",
             ),

@@ -193,12 +193,14 @@ fn a_wrong_command_line_is_told_apart_from_everything_else() {
 
 #[test]
 fn the_example_realms_are_good_and_go_together() {
-    let place = Place::new();
+    let place = Place::empty();
+    place.run(["init", "run"]).good();
     let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    for name in ["truphone", "simacan-production", "simacan-staging", "tuinly"] {
+    for name in ["tokenry", "truphone", "simacan-production", "simacan-staging", "tuinly"] {
         let text = std::fs::read_to_string(examples.join(format!("{name}.toml"))).unwrap();
         place.write(&format!("{name}.toml"), &text);
     }
+    place.run(["check"]).good();
     let all = [
         "apply",
         "truphone.toml",
