@@ -1,5 +1,7 @@
 //! From what is stored to what should be: which changes, shown before they are made.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 use tokenry_core::realm::{ClientAuthentication, Dialect, Endpoint, Realm, RefreshPolicy, Rotate};
 use tokenry_core::scope::Scope;
@@ -47,6 +49,9 @@ impl Plan {
     /// Compares. Clients that are stored but not declared are removed only with `prune`.
     pub(crate) fn new(declarations: &[Declaration], stored: &Snapshot, prune: bool) -> Self {
         let mut plan = Self { steps: Vec::new(), kept: Vec::new() };
+        // Looked up, not searched: realms have thousands of clients.
+        let stored_clients: HashMap<(&str, &str), &Client> =
+            stored.clients.iter().map(|c| ((c.realm.as_str(), c.id.as_str()), c)).collect();
         for Declaration { realm, clients } in declarations {
             let old = stored.realms.iter().find(|r| r.name == realm.name);
             // What is set at run time stays.
@@ -61,10 +66,12 @@ impl Plan {
                 || Change::PutRealm(realm.clone()),
             );
             for declared in clients {
-                plan.client(declared, stored);
+                let key = (realm.name.as_str(), declared.client.id.as_str());
+                plan.client(declared, stored_clients.get(&key).copied());
             }
+            let declared: HashSet<&str> = clients.iter().map(|c| c.client.id.as_str()).collect();
             let undeclared = stored.clients.iter().filter(|client| {
-                client.realm == realm.name && clients.iter().all(|c| c.client.id != client.id)
+                client.realm == realm.name && !declared.contains(client.id.as_str())
             });
             for client in undeclared {
                 if prune {
@@ -87,9 +94,8 @@ impl Plan {
         plan
     }
 
-    fn client(&mut self, declared: &DeclaredClient, stored: &Snapshot) {
+    fn client(&mut self, declared: &DeclaredClient, old: Option<&Client>) {
         let mut client = declared.client.clone();
-        let old = stored.clients.iter().find(|c| c.realm == client.realm && c.id == client.id);
         if let Some(old) = old {
             client.not_before = old.not_before;
             if !declared.says_enabled {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{App, Limits, StartError, SystemClock, Tls};
+use tokenry_server::{App, StartError, SystemClock, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -53,11 +53,7 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     for realm in snapshot.realms.iter().filter(|realm| realm.password_grant) {
         tracing::warn!(realm = realm.name, "the password grant is on; RFC 9700 forbids it");
     }
-    let mut limits = Limits::default();
-    if let Some(max) = config.max_connections {
-        limits.max_connections = max;
-    }
-    let app = App::start(store, master, Arc::new(SystemClock), limits)
+    let app = App::start(store, master, Arc::new(SystemClock), config.limits.clone())
         .await
         .map_err(|error| not_started(&config, &error))?;
     announce(&config, &app, &listener, admin.as_ref(), output)?;

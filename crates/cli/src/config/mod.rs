@@ -4,7 +4,10 @@
 //! | --- | --- | --- |
 //! | `[server] listen` | address and port of the authorization server | `127.0.0.1:8443` |
 //! | `[server] admin` | address and port for health, metrics and administration | none |
-//! | `[server] max_connections` | connections at the same time | the server's own |
+//! | `[server] max_connections` | connections that may be open at once | 10000 |
+//! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
+//! | `[server] password_threads` | password comparisons that may run at once | half the cores |
+//! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |
 //! | `[server] insecure_plain_http` | whether to serve without TLS on other than loopback addresses | `false` |
 //! | `[tls] certificate`, `key` | PEM files | none: plain HTTP, on loopback alone |
 //! | `[store] url` | `sqlite:tokenry.db` | must be given |
@@ -19,7 +22,9 @@ pub(crate) mod master_key;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokenry_server::Limits;
 use tracing_subscriber::EnvFilter;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
@@ -29,8 +34,14 @@ use crate::document::{self, At, Field, Span, Table, Value};
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 
-/// As many connections as anybody may configure: more than a process has file descriptors.
+/// As many connections or requests as anybody may configure: more than a process has file descriptors.
 const MAX_CONNECTIONS: u64 = 1_000_000;
+
+/// As many threads as anybody may configure: each takes 19 MiB, which is 5 GiB.
+const MAX_PASSWORD_THREADS: u64 = 256;
+
+/// The longest drain: beyond it a supervisor has lost its patience.
+const MAX_DRAIN: Duration = Duration::from_secs(3600);
 
 /// How this process runs. Every value knows its place in the file, so that what goes wrong later can name it.
 #[derive(Clone, Debug)]
@@ -40,8 +51,8 @@ pub(crate) struct Config {
     pub(crate) listen: At<SocketAddr>,
     /// Where health, metrics and administration listen.
     pub(crate) admin: Option<At<SocketAddr>>,
-    /// How many connections there may be at the same time.
-    pub(crate) max_connections: Option<usize>,
+    /// The server's limits.
+    pub(crate) limits: Limits,
     /// The certificate chain and its private key.
     pub(crate) tls: Option<TlsFiles>,
     /// The URL of the store; the path of an SQLite database is absolute.
@@ -114,6 +125,9 @@ struct Written {
     listen: Field<SocketAddr>,
     admin: Field<SocketAddr>,
     max_connections: Field<u64>,
+    max_requests: Field<u64>,
+    password_threads: Field<u64>,
+    drain_timeout: Field<Duration>,
     insecure_plain_http: Field<bool>,
     tls: Field<(Field<String>, Field<String>)>,
     store: Field<String>,
@@ -128,6 +142,9 @@ impl Written {
             listen: Field::Absent,
             admin: Field::Absent,
             max_connections: Field::Absent,
+            max_requests: Field::Absent,
+            password_threads: Field::Absent,
+            drain_timeout: Field::Absent,
             insecure_plain_http: Field::Absent,
             tls: root.table("tls", |t| (t.required("certificate", path), t.required("key", path))),
             store: Field::Wrong,
@@ -140,6 +157,11 @@ impl Written {
             this.admin = t.optional("admin", address);
             this.max_connections =
                 t.optional("max_connections", |v| v.integer(1..=MAX_CONNECTIONS));
+            this.max_requests = t.optional("max_requests", |v| v.integer(1..=MAX_CONNECTIONS));
+            this.password_threads =
+                t.optional("password_threads", |v| v.integer(1..=MAX_PASSWORD_THREADS));
+            this.drain_timeout =
+                t.optional("drain_timeout", |v| v.duration(Duration::ZERO..=MAX_DRAIN));
             this.insecure_plain_http = t.optional("insecure_plain_http", Value::boolean);
         });
         root.required_table("store", |t| this.store = t.required("url", store_url));
@@ -195,6 +217,17 @@ impl Written {
             Field::Given(at) => at,
             _ => At { value: DEFAULT_LISTEN, span: 0..0 },
         };
+        let count = |field: &Field<u64>, default| {
+            field.value().and_then(|n| usize::try_from(*n).ok()).unwrap_or(default)
+        };
+        let default = Limits::default();
+        let limits = Limits {
+            max_connections: count(&self.max_connections, default.max_connections),
+            max_requests: count(&self.max_requests, default.max_requests),
+            password_threads: count(&self.password_threads, default.password_threads),
+            drain_timeout: self.drain_timeout.value().copied().unwrap_or(default.drain_timeout),
+            ..default
+        };
         let Field::Given(store) = self.store else { return None };
         let Field::Given(master_key) = self.master_key else { return None };
         let master_key_source = match master_key.value {
@@ -208,10 +241,7 @@ impl Written {
                 Field::Given(at) => Some(at),
                 _ => None,
             },
-            max_connections: self
-                .max_connections
-                .into_value()
-                .and_then(|n| usize::try_from(n).ok()),
+            limits,
             tls,
             store: At { value: absolute(&store.value, directory), span: store.span },
             master_key: At { value: master_key_source, span: master_key.span },
@@ -324,6 +354,21 @@ mod tests {
         assert_eq!(config.listen.value, DEFAULT_LISTEN);
         let MasterKeySource::File(path) = config.master_key.value else { panic!("a file") };
         assert!(path.is_absolute());
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn limits_are_the_servers_own_unless_said_otherwise() {
+        let limits = "max_connections = 10\nmax_requests = 20\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
+        let config = read(&format!("{GOOD}[server]\n{limits}")).0.unwrap();
+        let expected = Limits {
+            max_connections: 10,
+            max_requests: 20,
+            password_threads: 3,
+            drain_timeout: Duration::from_secs(5),
+            ..Limits::default()
+        };
+        assert_eq!(config.limits, expected);
     }
 
     #[test]
