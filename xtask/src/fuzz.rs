@@ -34,8 +34,7 @@ pub(crate) fn run(targets: &[String], seconds: u32) -> Result<(), Problem> {
     for target in chosen(targets)? {
         let folder = build(&target)?;
         println!("fuzzing {target} for {seconds} s");
-        run_command(&mut fuzzer(&folder, &target, seconds)?)
-            .map_err(|_| failed(&target, &artifacts(&target)))?;
+        run_command(&mut fuzzer(&folder, &target, seconds)?).map_err(|_| failed(&target, None))?;
     }
     Ok(())
 }
@@ -46,6 +45,7 @@ pub(crate) fn run_quietly(seconds: u32) -> Result<(), Problem> {
     for target in chosen(&[])? {
         let folder = build(&target)?;
         let done = fuzzer(&folder, &target, seconds)?
+            .env("RUST_BACKTRACE", "0")
             .output()
             .map_err(|error| format!("the fuzz target {target} cannot be run: {error}"))?;
         // libFuzzer writes to stderr, and inputs in it are not always text.
@@ -55,7 +55,7 @@ pub(crate) fn run_quietly(seconds: u32) -> Result<(), Problem> {
         } else {
             let lines: Vec<&str> = log.lines().collect();
             println!("{}", lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"));
-            failures.push(failed(&target, &artifacts(&target)));
+            failures.push(failed(&target, written(&log)));
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
@@ -71,12 +71,19 @@ pub(crate) fn reproduce(target: &str, input: &Path) -> Result<(), Problem> {
     run_command(Command::new(folder.join(target)).arg(input))
 }
 
-fn failed(target: &str, artifacts: &Path) -> Problem {
-    let folder = artifacts.strip_prefix(root()).unwrap_or(artifacts).display();
+fn failed(target: &str, input: Option<&str>) -> Problem {
+    let input = input.map_or("the file named above", |path| {
+        Path::new(path).strip_prefix(root()).ok().and_then(Path::to_str).unwrap_or(path)
+    });
     format!(
-        "the fuzz target {target} failed; the newest file in {folder} is the input\n\
+        "the fuzz target {target} failed on {input}\n\
          see it again: cargo xtask fuzz {target} --reproduce FILE"
     )
+}
+
+/// Where libFuzzer has put the input that it failed on.
+fn written(log: &str) -> Option<&str> {
+    log.lines().find_map(|line| line.split("Test unit written to ").nth(1)).map(str::trim)
 }
 
 /// The targets named, each of which must exist; or every one there is, by its file.
@@ -123,7 +130,8 @@ fn host() -> Result<String, Problem> {
 
 /// What was found stays in `fuzz/corpus`, and what failed in `fuzz/artifacts`; the seeds are only read.
 fn fuzzer(folder: &Path, target: &str, seconds: u32) -> Result<Command, Problem> {
-    let (corpus, artifacts) = (root().join("fuzz/corpus").join(target), artifacts(target));
+    let corpus = root().join("fuzz/corpus").join(target);
+    let artifacts = root().join("fuzz/artifacts").join(target);
     for folder in [&corpus, &artifacts] {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -137,10 +145,6 @@ fn fuzzer(folder: &Path, target: &str, seconds: u32) -> Result<Command, Problem>
         // The slash at the end makes it a folder.
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
     Ok(command)
-}
-
-fn artifacts(target: &str) -> PathBuf {
-    root().join("fuzz/artifacts").join(target)
 }
 
 /// How much was tried, from libFuzzer's last words.
@@ -166,6 +170,16 @@ mod tests {
                    stat::number_of_executed_units: 213928\n";
         assert_eq!(summary(log), "213928 inputs, 304 branches reached");
         assert_eq!(summary(""), "ok");
+    }
+
+    #[test]
+    fn a_failure_names_its_input() {
+        let log =
+            "SUMMARY: x\nartifact_prefix='/a/'; Test unit written to /a/crash-1\nBase64: eA==\n";
+        assert_eq!(written(log), Some("/a/crash-1"));
+        let inside = root().join("fuzz/artifacts/jws/crash-1");
+        let problem = failed("jws", inside.to_str());
+        assert!(problem.contains("failed on fuzz/artifacts/jws/crash-1\n"), "{problem}");
     }
 
     #[test]
