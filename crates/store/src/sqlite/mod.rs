@@ -1,7 +1,7 @@
 //! A store in one SQLite file (WAL), which several processes may use at once.
 //!
-//! One thread writes, in groups ([`writer`]); a few connections read. A rotation is one conditional statement
-//! ([`families`]).
+//! One thread writes, in groups (`writer`); a few connections read. A rotation is one conditional statement
+//! (`families`).
 
 mod families;
 mod file;

@@ -110,6 +110,18 @@ where
 fn run(conn: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
     let mut jobs = Vec::with_capacity(GROUP);
     while queue.blocking_recv_many(&mut jobs, GROUP) > 0 {
+        // Whoever was answered just now may be about to ask again: let them, so that the first one back does not get
+        // a commit of its own that all others wait for. Worth a tenth of the throughput with 64 at a time.
+        let mut before = 0;
+        while before < jobs.len() && jobs.len() < GROUP {
+            before = jobs.len();
+            std::thread::yield_now();
+            while jobs.len() < GROUP
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+        }
         commit(conn, &mut jobs);
     }
 }

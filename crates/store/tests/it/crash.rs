@@ -112,7 +112,7 @@ async fn nothing_that_was_answered_is_lost_by_kill_9() {
         let lines = if round % 5 == 0 { 1 } else { 1 + draw(&mut random) % 400 };
         let spins = draw(&mut random) % 3_000_000;
         run_and_kill(&file.path(), lines, spins, &mut answered);
-        check(&file, &answered, &mut random).await;
+        check(&file, &mut answered, &mut random).await;
     }
     let revoked = answered.values().filter(|a| a.revoked).count();
     let rotations: u32 = answered.values().map(|a| a.generation).sum();
@@ -164,10 +164,10 @@ fn run_and_kill(path: &Path, lines: u64, spins: u64, answered: &mut BTreeMap<u64
 }
 
 /// Opens the database as a restart would, and holds it against what was answered.
-async fn check(file: &InFile, answered: &BTreeMap<u64, Answered>, random: &mut u64) {
+async fn check(file: &InFile, answered: &mut BTreeMap<u64, Answered>, random: &mut u64) {
     let store = file.open();
     let revoked = store.load().await.unwrap().revoked;
-    for (&number, answer) in answered {
+    for (&number, answer) in answered.iter_mut() {
         let known = store.family("r", family(number)).await.unwrap().unwrap();
         let case = format!("family {number}: {known:?}");
         if answer.revoked {
@@ -177,6 +177,8 @@ async fn check(file: &InFile, answered: &BTreeMap<u64, Answered>, random: &mut u
         // One more request may have been under way.
         let possible = answer.generation..=(answer.generation + 1).min(LAST);
         assert!(possible.contains(&known.generation), "{case}, answered {}", answer.generation);
+        // Seen now, and no more to be lost than an answer.
+        *answer = Answered { generation: known.generation, revoked: known.revoked_at.is_some() };
     }
     drop(store);
     let copy = InFile::new();
@@ -187,7 +189,7 @@ async fn check(file: &InFile, answered: &BTreeMap<u64, Answered>, random: &mut u
     drop(conn);
     // In the copy, since it revokes them: a token that was used up, long after.
     let store = copy.open();
-    for (&number, answer) in answered {
+    for (&number, answer) in answered.iter() {
         let Some(newest_used) = answer.generation.checked_sub(1) else { continue };
         let presented = newest_used - (draw(random) % 2).min(newest_used.into()) as u32;
         let rotated = store.rotate(refresh(number, presented, time_of(LAST + 1))).await.unwrap();
