@@ -56,6 +56,7 @@ const STD_INPUT_AND_OUTPUT: [&str; 9] = [
 /// Reads the dependencies of each crate, with all features, on every platform.
 pub(crate) fn check() -> Result<(), Problem> {
     let mut wrong = Vec::new();
+    wrong.extend(not_drawn()?);
     for (name, allowed) in ARROWS {
         let tree = output(cargo("tree").args([
             "--package",
@@ -83,6 +84,18 @@ pub(crate) fn check() -> Result<(), Problem> {
         );
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// The crates of which the table says nothing.
+fn not_drawn() -> Result<Vec<Problem>, Problem> {
+    let members = output(cargo("tree").args(["--workspace", "--depth", "0", "--prefix", "none"]))?;
+    let folder = root().join("crates");
+    let crates = members.lines().filter(|line| line.contains(&*folder.to_string_lossy()));
+    let names = crates.filter_map(|line| line.split(' ').next());
+    Ok(names
+        .filter(|name| !ARROWS.iter().any(|(drawn, _)| drawn == name))
+        .map(|name| format!("{name} has no place among the arrows of xtask/src/arrows.rs"))
+        .collect())
 }
 
 fn wrong_arrows(name: &str, allowed: &[&str], tree: &str) -> Vec<Problem> {
