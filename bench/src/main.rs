@@ -1,0 +1,66 @@
+//! How fast Tokenry issues, against what the signature alone allows and against its peers.
+//!
+//! `tokenry-bench issue` measures and writes the report; `cargo xtask bench issue` runs it. The other commands are the
+//! processes that it starts, each on a core of its own: the bound (`bound`), the load (`load`), the bare log (`rows`).
+
+use std::process::ExitCode;
+
+mod bound;
+mod clock;
+mod issue;
+mod load;
+mod machine;
+mod problem;
+mod process;
+mod rounds;
+mod rows;
+mod tokenry;
+
+use problem::{Problem, Result};
+
+const HELP: &str = "\
+tokenry-bench issue [--quick] [--rounds N] [--seconds N] [--only PART]... [--log LEVEL] [--no-report] [--list]
+    Measures how fast Tokenry issues, prints the report and writes it to docs/benchmarks.md.
+      --quick        two rounds of one second, small growth: says whether it runs, not how fast
+      --rounds N     rounds (default 5)
+      --seconds N    how long each measurement lasts (default 3), after one second that does not count
+      --only PART    this part alone; may be repeated
+      --log LEVEL    Tokenry's log level (default: what `tokenry init` writes)
+      --no-report    print only, leave docs/ alone
+      --list         say which parts there are
+
+The processes that it starts (each reads what it is to do from standard input, or from its arguments):
+    tokenry-bench bound KIND [--tls CERTIFICATE KEY]
+    tokenry-bench load
+    tokenry-bench rows FOLDER SECONDS";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("tokenry-bench: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((command, rest)) = args.split_first() else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    // One thread: the benchmark pins processes, and what it starts dies with the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command.as_str() {
+        "issue" => runtime.block_on(issue::run(&issue::Options::parse(rest)?)),
+        "bound" => runtime.block_on(bound::run(rest)),
+        "load" => runtime.block_on(load::run()),
+        "rows" => rows::run(rest),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => Err(Problem::new(format!("no command is called `{other}`; see `help`"))),
+    }
+}
