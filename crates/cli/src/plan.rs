@@ -47,7 +47,12 @@ struct FieldChange {
 
 impl Plan {
     /// Compares. Clients that are stored but not declared are removed only with `prune`.
-    pub(crate) fn new(declarations: &[Declaration], stored: &Snapshot, prune: bool) -> Self {
+    pub(crate) fn new(
+        declarations: &[Declaration],
+        stored: &Snapshot,
+        prune: bool,
+        now: Timestamp,
+    ) -> Self {
         let mut plan = Self { steps: Vec::new(), kept: Vec::new() };
         // Looked up, not searched: realms have thousands of clients.
         let stored_clients: HashMap<(&str, &str), &Client> =
@@ -56,7 +61,8 @@ impl Plan {
             let old = stored.realms.iter().find(|r| r.name == realm.name);
             // What is set at run time stays.
             let not_before = old.map_or(Timestamp::EPOCH, |old| old.not_before);
-            let realm = Realm { not_before, ..realm.clone() };
+            let created_at = old.map_or(now, |old| old.created_at);
+            let realm = Realm { not_before, created_at, ..realm.clone() };
             plan.put(
                 "realm",
                 &realm.name,
@@ -67,7 +73,7 @@ impl Plan {
             );
             for declared in clients {
                 let key = (realm.name.as_str(), declared.client.id.as_str());
-                plan.client(declared, stored_clients.get(&key).copied());
+                plan.client(declared, stored_clients.get(&key).copied(), now);
             }
             let declared: HashSet<&str> = clients.iter().map(|c| c.client.id.as_str()).collect();
             let undeclared = stored.clients.iter().filter(|client| {
@@ -94,8 +100,9 @@ impl Plan {
         plan
     }
 
-    fn client(&mut self, declared: &DeclaredClient, old: Option<&Client>) {
+    fn client(&mut self, declared: &DeclaredClient, old: Option<&Client>, now: Timestamp) {
         let mut client = declared.client.clone();
+        client.created_at = old.map_or(now, |old| old.created_at);
         if let Some(old) = old {
             client.not_before = old.not_before;
             if !declared.says_enabled {
@@ -214,6 +221,7 @@ fn realm_fields(realm: &Realm) -> Fields {
         endpoints,
         keys,
         not_before: _,
+        created_at: _,
     } = realm;
     vec![
         ("issuer", Some(issuer.to_string())),
@@ -254,11 +262,12 @@ fn client_fields(client: &Client) -> Fields {
         signing,
         client_authentication,
         not_before: _,
+        created_at: _,
         credentials: _,
     } = client;
     vec![
         ("enabled", Some(enabled.to_string())),
-        ("grants", list(&grants.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        ("grants", list(&grants.iter().map(|grant| grant.to_string()).collect::<Vec<_>>())),
         ("scope", scope(own_scope)),
         (
             "default_scope",
@@ -346,7 +355,8 @@ mod tests {
     fn what_is_so_already_needs_nothing() {
         let stored =
             Snapshot { realms: vec![realm()], clients: vec![client("c")], ..Snapshot::default() };
-        let plan = Plan::new(&[declared(&realm(), &[client("c")])], &stored, false);
+        let plan =
+            Plan::new(&[declared(&realm(), &[client("c")])], &stored, false, Timestamp::EPOCH);
         assert!(plan.is_empty(), "{plan:?}");
         assert_eq!(plan.text(), "");
     }
@@ -360,13 +370,13 @@ mod tests {
         };
         let changed = Realm { password_grant: true, ..realm() };
         let declared = [declared(&changed, &[client("c"), client("new")])];
-        let plan = Plan::new(&declared, &stored, false);
+        let plan = Plan::new(&declared, &stored, false, Timestamp::EPOCH);
         let expected = "~ realm a\n    password_grant: false -> true\n+ client new in realm a\n    enabled: true\n    \
                         grants: client_credentials\n  client old in realm a is not declared and stays; --prune removes it";
         assert_eq!(plan.text(), expected);
         let changes = plan.changes();
         assert_eq!(changes, [Change::PutRealm(changed), Change::PutClient(client("new"))]);
-        let pruned = Plan::new(&declared, &stored, true);
+        let pruned = Plan::new(&declared, &stored, true, Timestamp::EPOCH);
         assert!(pruned.text().ends_with("- client old in realm a"), "{}", pruned.text());
         let remove = Change::RemoveClient { realm: "a".to_owned(), client: "old".to_owned() };
         assert_eq!(pruned.changes().last(), Some(&remove));
@@ -380,10 +390,13 @@ mod tests {
             clients: vec![Client { not_before, enabled: false, ..client("c") }],
             ..Snapshot::default()
         };
-        assert!(Plan::new(&[declared(&realm(), &[client("c")])], &stored, false).is_empty());
+        assert!(
+            Plan::new(&[declared(&realm(), &[client("c")])], &stored, false, Timestamp::EPOCH)
+                .is_empty()
+        );
         let mut says = declared(&Realm { password_grant: true, ..realm() }, &[client("c")]);
         says.clients[0].says_enabled = true;
-        let plan = Plan::new(&[says], &stored, false);
+        let plan = Plan::new(&[says], &stored, false, Timestamp::EPOCH);
         let [Change::PutRealm(realm), Change::PutClient(client)] = &plan.changes()[..] else {
             panic!("{plan:?}")
         };

@@ -12,7 +12,7 @@ use crate::jose::Algorithm;
 use crate::master::Pepper;
 use crate::realm::{ClientAuthentication, Endpoint, RefreshPolicy};
 use crate::refresh::RefreshToken;
-use crate::request::{GrantType, Presented};
+use crate::request::{GrantSet, Presented};
 use crate::{Refusal, Scope, Secret, Timestamp};
 
 /// A client as registered.
@@ -26,7 +26,7 @@ pub struct Client {
     #[serde(default = "yes")]
     pub enabled: bool,
     /// The grants it may use.
-    pub grants: BTreeSet<GrantType>,
+    pub grants: GrantSet,
     /// The scope it may have.
     #[serde(default)]
     pub scope: Scope,
@@ -51,6 +51,9 @@ pub struct Client {
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
+    /// When it was registered. What was issued before is of another client that had its identifier.
+    #[serde(default)]
+    pub created_at: Timestamp,
     /// Its live credentials, any number up to [`MAX_CREDENTIALS`]. Stored beside the client, not in it.
     #[serde(skip)]
     pub credentials: Vec<Credential>,
@@ -289,6 +292,7 @@ impl AuthenticatedClient {
 mod tests {
     use super::*;
     use crate::MasterKey;
+    use crate::request::GrantType;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
 
@@ -312,7 +316,7 @@ mod tests {
             realm: "r".into(),
             id: "billing".into(),
             enabled: true,
-            grants: BTreeSet::new(),
+            grants: GrantSet::default(),
             scope: Scope::empty(),
             default_scope: None,
             audience: vec![],
@@ -321,6 +325,7 @@ mod tests {
             signing: None,
             client_authentication: None,
             not_before: Timestamp::EPOCH,
+            created_at: Timestamp::EPOCH,
             credentials,
         })
     }

@@ -48,6 +48,9 @@ pub struct Realm {
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
+    /// When it was registered. What was issued before is of another realm that had its name.
+    #[serde(default)]
+    pub created_at: Timestamp,
 }
 
 /// Whether `name` may name a realm, a user or a credential: 1 to 100 of `A-Z a-z 0-9 . _ - @`.

@@ -163,6 +163,16 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::InvalidRequest,
+        Self::InvalidScope,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+    ];
+
     /// The code as it is written in the response.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -71,6 +71,57 @@ impl GrantType {
     }
 }
 
+/// A set of grants, in the space of a byte.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "Vec<GrantType>", into = "Vec<GrantType>")]
+pub struct GrantSet(u8);
+
+impl GrantSet {
+    /// Whether the set holds this grant.
+    pub const fn contains(self, grant: GrantType) -> bool {
+        self.0 & (1 << grant as u8) != 0
+    }
+
+    /// The grants of the set, in the order of [`GrantType::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = GrantType> {
+        GrantType::ALL.into_iter().filter(move |grant| self.contains(*grant))
+    }
+
+    /// Takes a grant out.
+    pub const fn remove(&mut self, grant: GrantType) {
+        self.0 &= !(1 << grant as u8);
+    }
+
+    /// Whether the set holds no grant.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<GrantType> for GrantSet {
+    fn from_iter<I: IntoIterator<Item = GrantType>>(grants: I) -> Self {
+        Self(grants.into_iter().fold(0, |set, grant| set | 1 << grant as u8))
+    }
+}
+
+impl<const N: usize> From<[GrantType; N]> for GrantSet {
+    fn from(grants: [GrantType; N]) -> Self {
+        grants.into_iter().collect()
+    }
+}
+
+impl From<Vec<GrantType>> for GrantSet {
+    fn from(grants: Vec<GrantType>) -> Self {
+        grants.into_iter().collect()
+    }
+}
+
+impl From<GrantSet> for Vec<GrantType> {
+    fn from(set: GrantSet) -> Self {
+        set.iter().collect()
+    }
+}
+
 impl fmt::Display for GrantType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -201,7 +252,8 @@ impl Grant {
         if let Some(name) = form.first_repeated(&ONCE) {
             return Err(Refusal::RepeatedParameter(name));
         }
-        let scope = form.get("scope").map(str::parse).transpose()?;
+        let scope =
+            form.get("scope").map(str::parse).transpose()?.filter(|s: &Scope| !s.is_empty());
         let need = |name| form.get(name).ok_or(Refusal::MissingParameter(name));
         Ok(match grant {
             GrantType::ClientCredentials => Self::ClientCredentials { scope },
@@ -389,6 +441,10 @@ mod tests {
 
     #[test]
     fn row_012_an_empty_parameter_is_no_parameter() {
+        assert_eq!(
+            grant("grant_type=client_credentials&scope=+%20+"),
+            Ok(Grant::ClientCredentials { scope: None })
+        );
         assert_eq!(
             grant("grant_type=client_credentials&scope=&username=&password=&code=&scope="),
             Ok(Grant::ClientCredentials { scope: None })

@@ -66,6 +66,9 @@ const KEYS_EVERY: Duration = Duration::from_secs(1);
 /// How often expired families are deleted.
 const GARBAGE_EVERY: Duration = Duration::from_secs(60);
 
+/// How far the clocks of nodes that share a store may be apart: nothing is forgotten earlier than that.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
 /// How often a change is tried again that somebody else's came before.
 const MAX_CONFLICTS: usize = 10;
 
@@ -111,7 +114,8 @@ impl App {
         let stored = self.store.load().await;
         self.metrics.store_up.set(i64::from(stored.is_ok()));
         let before = self.directory.load_full();
-        let after = Directory::build(stored?, &self.master, self.now(), Some(&before));
+        let after =
+            Directory::build(stored?, &self.master, &self.metrics, self.now(), Some(&before));
         self.metrics.clients.set(i64::try_from(after.client_count()).unwrap_or(i64::MAX));
         tracing::debug!(revision = after.revision.0, "directory loaded");
         self.directory.store(Arc::new(after));
@@ -202,7 +206,7 @@ impl App {
     }
 
     async fn collect_garbage(&self) -> Result<(), StartError> {
-        let deleted = self.store.collect_garbage(self.now()).await?;
+        let deleted = self.store.collect_garbage(self.now() - CLOCK_SKEW).await?;
         if deleted > 0 {
             tracing::debug!(deleted, "expired families deleted");
         }

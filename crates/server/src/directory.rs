@@ -16,6 +16,7 @@ use tokenry_store::{Revision, Snapshot};
 use crate::document::Document;
 use crate::keyring::Keyring;
 use crate::metadata;
+use crate::metrics::{Metrics, RealmMetrics};
 
 /// One snapshot of everything.
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ pub(crate) struct RealmState {
     pub(crate) realm: Realm,
     pub(crate) sealer: Sealer,
     pub(crate) keyring: Keyring,
+    pub(crate) metrics: RealmMetrics,
     clients: HashMap<String, Arc<Client>>,
     users: HashMap<String, User>,
 }
@@ -84,6 +86,7 @@ impl Directory {
     pub(crate) fn build(
         stored: Snapshot,
         master: &MasterKey,
+        metrics: &Metrics,
         now: Timestamp,
         before: Option<&Self>,
     ) -> Self {
@@ -118,6 +121,7 @@ impl Directory {
                 keyring: Keyring::open(master, realm.dialect, records, open_before),
                 clients: clients.remove(&name).unwrap_or_default(),
                 users: users.remove(&name).unwrap_or_default(),
+                metrics: metrics.of_realm(&name),
                 sealer,
                 realm,
             });

@@ -86,20 +86,23 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn issued(&self, realm: &str, grant: GrantType) {
-        self.issued.get_or_create(&Granted { realm: realm.into(), grant: grant.as_str() }).inc();
-    }
-
-    pub(crate) fn refused(&self, realm: &str, code: ErrorCode) {
-        self.refused.get_or_create(&Refused { realm: realm.into(), error: code.as_str() }).inc();
-    }
-
-    pub(crate) fn unavailable(&self, realm: &str) {
-        self.unavailable.get_or_create(&Realm { realm: realm.into() }).inc();
-    }
-
-    pub(crate) fn reused(&self, realm: &str) {
-        self.reused.get_or_create(&Realm { realm: realm.into() }).inc();
+    /// The handles of a realm, made once so that counting costs an addition.
+    pub(crate) fn of_realm(&self, realm: &str) -> RealmMetrics {
+        let label = || Realm { realm: realm.to_owned() };
+        let issued = |grant: GrantType| {
+            let labels = Granted { realm: realm.to_owned(), grant: grant.as_str() };
+            self.issued.get_or_create(&labels).clone()
+        };
+        let refused = |code: ErrorCode| {
+            let labels = Refused { realm: realm.to_owned(), error: code.as_str() };
+            self.refused.get_or_create(&labels).clone()
+        };
+        RealmMetrics {
+            issued: GrantType::ALL.map(|grant| (grant, issued(grant))),
+            refused: ErrorCode::ALL.map(|code| (code, refused(code))),
+            unavailable: self.unavailable.get_or_create(&label()).clone(),
+            reused: self.reused.get_or_create(&label()).clone(),
+        }
     }
 
     /// All of them as OpenMetrics text.
@@ -108,6 +111,31 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// What is counted for one realm.
+#[derive(Debug)]
+pub(crate) struct RealmMetrics {
+    issued: [(GrantType, Counter); 3],
+    refused: [(ErrorCode, Counter); 6],
+    /// Token requests answered 503.
+    pub(crate) unavailable: Counter,
+    /// Families revoked since a used token came back.
+    pub(crate) reused: Counter,
+}
+
+impl RealmMetrics {
+    pub(crate) fn issued(&self, grant: GrantType) {
+        self.issued.iter().filter(|(own, _)| *own == grant).for_each(|(_, counter)| {
+            counter.inc();
+        });
+    }
+
+    pub(crate) fn refused(&self, code: ErrorCode) {
+        self.refused.iter().filter(|(own, _)| *own == code).for_each(|(_, counter)| {
+            counter.inc();
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use tokenry_store::StoreError;
 use super::Outcome;
 use crate::args::Global;
 use crate::diagnostic::Diagnostics;
+use crate::edge;
 use crate::installation::{Installation, Missing, store_failed};
 use crate::output::Output;
 use crate::plan::Plan;
@@ -50,14 +51,14 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     output.complain(&diagnostics);
 
     let declarations = drafts.into_declarations();
-    let plan = Plan::new(&declarations, &installation.snapshot, arguments.prune);
+    let plan = Plan::new(&declarations, &installation.snapshot, arguments.prune, edge::now());
     let applied = !arguments.dry_run && !plan.is_empty();
     if !output.is_json() && !plan.text().is_empty() {
         crate::output::print(&plan.text());
     }
     if applied {
         carry_out(&installation, &plan, |snapshot| {
-            Plan::new(&declarations, snapshot, arguments.prune)
+            Plan::new(&declarations, snapshot, arguments.prune, edge::now())
         })
         .await?;
     }

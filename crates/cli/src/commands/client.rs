@@ -146,6 +146,7 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
         signing: None,
         client_authentication: None,
         not_before: Timestamp::EPOCH,
+        created_at: edge::now(),
         credentials: Vec::new(),
     }
 }

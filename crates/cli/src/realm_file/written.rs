@@ -160,6 +160,7 @@ impl Written {
                 .collect::<Option<_>>()?,
             keys: meant_keys(realm.keys.into_value()),
             not_before: UNTOUCHED,
+            created_at: UNTOUCHED,
             name,
         };
         Some(Declaration { realm, clients })
@@ -355,6 +356,7 @@ fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
         signing: written.signing.into_value(),
         client_authentication: written.client_authentication.into_value(),
         not_before: UNTOUCHED,
+        created_at: UNTOUCHED,
         credentials: Vec::new(),
     };
     Some(DeclaredClient { client, says_enabled })

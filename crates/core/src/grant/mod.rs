@@ -136,7 +136,7 @@ fn audience(realm: &Realm, client: &Client) -> Vec<String> {
 pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a RefreshPolicy> {
     client
         .grants
-        .contains(&GrantType::RefreshToken)
+        .contains(GrantType::RefreshToken)
         .then(|| client.refresh.as_ref().or(realm.tokens.refresh.as_ref()))
         .flatten()
 }
@@ -163,7 +163,7 @@ fn first_refresh_token(
 
 /// The grant is one that the client is registered for.
 fn allowed(client: &AuthenticatedClient, grant: GrantType) -> Result<(), Refusal> {
-    let registered = client.registration().grants.contains(&grant);
+    let registered = client.registration().grants.contains(grant);
     registered.then_some(()).ok_or(Refusal::GrantNotAllowed)
 }
 

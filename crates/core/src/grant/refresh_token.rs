@@ -61,7 +61,8 @@ pub fn refresh_token(
                 presented: token.generation,
                 now,
                 grace: policy.grace,
-                expires_at: expiry(now, token.started_at, policy),
+                // The row outlives every token that it can be asked about, also where lifetimes were shortened since.
+                expires_at: expiry(now, token.started_at, policy).max(token.expires_at),
             },
             policy: policy.clone(),
             presented: token,
@@ -89,7 +90,8 @@ fn good(
     if token.expires_at <= now {
         return Err(Refusal::RefreshTokenExpired);
     }
-    let mut not_before = realm.not_before.max(registration.not_before);
+    let created = realm.created_at.max(registration.created_at);
+    let mut not_before = realm.not_before.max(registration.not_before).max(created);
     if let Subject::User { id, .. } = &token.subject {
         // A user who was removed and added again under the same name is another one.
         let user = standing.user.filter(|user| user.subject == *id).ok_or(Refusal::UserDisabled)?;

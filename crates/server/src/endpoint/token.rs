@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokenry_core::client::{AuthenticatedClient, Proof, authenticate};
-use tokenry_core::family::Rotated;
+use tokenry_core::family::{Rotated, Rotation};
 use tokenry_core::grant::{self, AuthenticatedUser, Circumstances, Issue, Refresh, Standing};
 use tokenry_core::realm::Endpoint;
 use tokenry_core::refresh::{RefreshToken, Subject};
 use tokenry_core::request::{Credentials, Grant, Received};
 use tokenry_core::{Refusal, Secret, Timestamp, TokenRequest, User};
+use tokenry_store::StoreError;
 
 use crate::app::App;
 use crate::clock::{NoEntropy, random};
@@ -67,11 +68,11 @@ pub(crate) async fn answer(
     let mut who = None;
     match walk.token(&received, &mut who).await {
         Ok((issue, response)) => {
-            app.metrics.issued(&state.realm.name, issue.grant);
+            state.metrics.issued(issue.grant);
             response
         }
         Err(Failure::Refused(refusal)) => {
-            app.metrics.refused(&state.realm.name, refusal.code());
+            state.metrics.refused(refusal.code());
             let (realm, client) = (&state.realm.name, who.as_deref());
             match refusal {
                 Refusal::RefreshTokenReused | Refusal::RefreshTokenOfAnotherClient => {
@@ -84,7 +85,7 @@ pub(crate) async fn answer(
             voice.refuse(&refusal)
         }
         Err(Failure::Unavailable(reason)) => {
-            app.metrics.unavailable(&state.realm.name);
+            state.metrics.unavailable.inc();
             tracing::error!(realm = state.realm.name, reason, "token request not served");
             unavailable()
         }
@@ -241,29 +242,34 @@ impl Walk<'_> {
         let token = match &issue.refresh {
             Refresh::None => return Ok(None),
             Refresh::Give(token) => token.clone(),
-            Refresh::Rotate { presented, rotation, policy } => {
-                let rotated = self.app.store.rotate(rotation.clone()).await.map_err(|error| {
-                    tracing::error!(%error, "rotation not stored");
-                    Failure::Unavailable("the store did not take a rotation")
-                })?;
-                match rotated {
-                    Rotated::Successor { generation, rotated_at } => {
-                        presented.successor(generation, rotated_at, policy)
-                    }
-                    Rotated::Revoked => return Err(Refusal::FamilyRevoked.into()),
-                    Rotated::Reused => {
-                        self.app.revoked_here.insert(&rotation.realm, rotation.family);
-                        self.app.metrics.reused(&rotation.realm);
-                        return Err(Refusal::RefreshTokenReused.into());
-                    }
+            Refresh::Rotate { presented, rotation, policy } => match self.rotate(rotation).await? {
+                Rotated::Successor { generation, rotated_at } => {
+                    presented.successor(generation, rotated_at, policy)
                 }
-            }
+                Rotated::Revoked => return Err(Refusal::FamilyRevoked.into()),
+                Rotated::Reused => {
+                    self.app.revoked_here.insert(&rotation.realm, rotation.family);
+                    self.state.metrics.reused.inc();
+                    return Err(Refusal::RefreshTokenReused.into());
+                }
+            },
         };
         Ok(Some(GivenRefresh {
             expires_in: token.expires_at.since(self.now),
             session: token.family.to_string(),
             text: self.state.sealer.seal(&token),
         }))
+    }
+
+    async fn rotate(&self, rotation: &Rotation) -> Result<Rotated, Failure> {
+        self.app.store.rotate(rotation.clone()).await.map_err(|error| match error {
+            // The realm was removed while the request was under way.
+            StoreError::Missing(_) => Refusal::NotARefreshToken.into(),
+            error => {
+                tracing::error!(%error, "rotation not stored");
+                Failure::Unavailable("the store did not take a rotation")
+            }
+        })
     }
 
     fn sign(

@@ -20,16 +20,16 @@ use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
 use tokenry_server::{App, Clock, Limits, password};
 use tokenry_store::{Change, Memory, Store};
 
-pub const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
-pub const START: Timestamp = Timestamp::from_secs(1_700_000_000);
-pub const MASTER: [u8; 32] = [42; 32];
+pub(crate) const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(crate) const MASTER: [u8; 32] = [42; 32];
 
 /// A clock that stands still until it is wound.
 #[derive(Debug)]
-pub struct Wound(AtomicU64);
+pub(crate) struct Wound(AtomicU64);
 
 impl Wound {
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     }
 }
@@ -40,15 +40,15 @@ impl Clock for Wound {
     }
 }
 
-pub struct House {
-    pub app: Arc<App>,
-    pub clock: Arc<Wound>,
-    pub store: Arc<dyn Store>,
-    pub host: String,
+pub(crate) struct House {
+    pub(crate) app: Arc<App>,
+    pub(crate) clock: Arc<Wound>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) host: String,
 }
 
 /// A realm `r` at `https://auth.example` with short policies; tests change what they are about.
-pub fn realm() -> Realm {
+pub(crate) fn realm() -> Realm {
     Realm {
         name: "r".into(),
         issuer: "https://auth.example".parse().unwrap(),
@@ -73,11 +73,12 @@ pub fn realm() -> Realm {
         endpoints: vec![],
         keys: Default::default(),
         not_before: Timestamp::EPOCH,
+        created_at: Timestamp::EPOCH,
     }
 }
 
 /// A client that may use every grant, with the secret [`SECRET`].
-pub fn client(id: &str) -> Client {
+pub(crate) fn client(id: &str) -> Client {
     Client {
         realm: "r".into(),
         id: id.into(),
@@ -91,11 +92,12 @@ pub fn client(id: &str) -> Client {
         signing: None,
         client_authentication: None,
         not_before: Timestamp::EPOCH,
+        created_at: Timestamp::EPOCH,
         credentials: vec![],
     }
 }
 
-pub fn credential(id: &str, secret: &str) -> Credential {
+pub(crate) fn credential(id: &str, secret: &str) -> Credential {
     Credential {
         id: id.into(),
         label: String::new(),
@@ -106,7 +108,7 @@ pub fn credential(id: &str, secret: &str) -> Credential {
     }
 }
 
-pub fn user(name: &str, password: &str) -> User {
+pub(crate) fn user(name: &str, password: &str) -> User {
     User {
         realm: "r".into(),
         name: name.into(),
@@ -118,13 +120,13 @@ pub fn user(name: &str, password: &str) -> User {
     }
 }
 
-pub fn put_credential(client: &str, credential: Credential) -> Change {
+pub(crate) fn put_credential(client: &str, credential: Credential) -> Change {
     Change::PutCredential { realm: "r".into(), client: client.into(), credential }
 }
 
 impl House {
     /// The realm with the client `billing`.
-    pub async fn of(realm: Realm) -> Self {
+    pub(crate) async fn of(realm: Realm) -> Self {
         Self::with(vec![
             Change::PutRealm(realm),
             Change::PutClient(client("billing")),
@@ -133,11 +135,11 @@ impl House {
         .await
     }
 
-    pub async fn with(changes: Vec<Change>) -> Self {
+    pub(crate) async fn with(changes: Vec<Change>) -> Self {
         Self::on(Arc::new(Memory::new()), changes).await
     }
 
-    pub async fn on(store: Arc<dyn Store>, changes: Vec<Change>) -> Self {
+    pub(crate) async fn on(store: Arc<dyn Store>, changes: Vec<Change>) -> Self {
         let host = changes
             .iter()
             .find_map(|change| match change {
@@ -152,19 +154,19 @@ impl House {
         Self { app: app.await.unwrap(), clock, store, host }
     }
 
-    pub async fn change(&self, changes: Vec<Change>) {
+    pub(crate) async fn change(&self, changes: Vec<Change>) {
         self.store.change(changes, None).await.unwrap();
         self.app.reload().await.unwrap();
     }
 
-    pub async fn send(&self, request: Request<Bytes>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
         let response = self.app.handle(request, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
-    pub async fn post_to(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn post_to(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::post(path)
             .header("host", &self.host)
             .header("content-type", "application/x-www-form-urlencoded");
@@ -175,21 +177,21 @@ impl House {
     }
 
     /// To the token endpoint, with Basic.
-    pub async fn token(&self, pair: &str, body: &str) -> Answer {
+    pub(crate) async fn token(&self, pair: &str, body: &str) -> Answer {
         self.post_to("/token", &[("authorization", &basic(pair))], body).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path).await
     }
 
-    pub async fn request(&self, method: Method, path: &str) -> Answer {
+    pub(crate) async fn request(&self, method: Method, path: &str) -> Answer {
         let request = Request::builder().method(method).uri(path).header("host", &self.host);
         self.send(request.body(Bytes::new()).unwrap()).await
     }
 
     /// The claims of a token, checked against the keys that the realm publishes at `jwks`.
-    pub async fn verify(&self, token: &str, jwks: &str) -> Claims {
+    pub(crate) async fn verify(&self, token: &str, jwks: &str) -> Claims {
         let set = JwkSet::parse(self.get(jwks).await.text.as_bytes()).unwrap();
         let compact = Compact::parse(token).unwrap();
         let jwk = set.find(compact.header().kid().unwrap()).unwrap();
@@ -198,34 +200,34 @@ impl House {
     }
 }
 
-pub fn basic(pair: &str) -> String {
+pub(crate) fn basic(pair: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(pair))
 }
 
 /// `billing` with its secret.
-pub fn billing() -> String {
+pub(crate) fn billing() -> String {
     format!("billing:{SECRET}")
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {:?}", self.text))
     }
 
-    pub fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let json = self.json();
         json[name].as_str().unwrap_or_else(|| panic!("no {name} in {json}")).to_owned()
     }
 
     /// The names of the members, in order of writing.
-    pub fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         let json = self.json();
         let mut names: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
         names.sort_by_key(|name| self.text.find(&format!("\"{name}\":")));
@@ -233,12 +235,12 @@ impl Answer {
     }
 
     /// Status and error code of a refusal; panics where there is a token.
-    pub fn refusal(&self) -> (u16, String) {
+    pub(crate) fn refusal(&self) -> (u16, String) {
         assert!(!self.text.contains("access_token"), "{}", self.text);
         (self.status.as_u16(), self.field("error"))
     }
 }
 
-pub fn refusal(status: u16, code: &str) -> (u16, String) {
+pub(crate) fn refusal(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }

@@ -250,3 +250,15 @@ async fn row_120_what_is_no_refresh_token_is_an_invalid_grant() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_client_that_is_registered_again_is_another_client() {
+    for policy in [Rotate::Keep, Rotate::Reissue, Rotate::Rotate] {
+        let house = House::of(with(policy)).await;
+        let token = house.token(&billing(), CC).await.field("refresh_token");
+        house.clock.advance(Duration::from_secs(1));
+        let again = Client { created_at: START + Duration::from_secs(1), ..client("billing") };
+        house.change(vec![Change::PutClient(again)]).await;
+        assert_eq!(refresh(&house, &token).await.refusal(), refusal(400, "invalid_grant"), "{policy:?}");
+    }
+}
