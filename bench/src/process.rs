@@ -166,11 +166,6 @@ impl Process {
         line.ok_or_else(|| Problem::new(format!("{} ended before it was ready", self.name)))
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
     /// Tells it to end, and sees to it that it does.
     pub(crate) async fn end(mut self) {
         kill(self.pid, "TERM");

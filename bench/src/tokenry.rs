@@ -133,6 +133,9 @@ impl Installation {
 
     /// Applies realms, and gives the client of each a secret.
     pub(crate) async fn realms(&self, realms: &[Realm<'_>]) -> Result<()> {
+        if realms.is_empty() {
+            return Ok(());
+        }
         let mut args = vec!["apply".to_owned()];
         for realm in realms {
             let file = format!("{}.realm.toml", realm.name);

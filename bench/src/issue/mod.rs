@@ -1,9 +1,16 @@
 //! `issue`: measures how fast Tokenry issues, part by part, and reports it.
 
 mod chart;
+mod cores;
+mod footprint;
 mod generator;
+mod growth;
+mod overload;
+mod refresh;
 mod report;
+mod reuse;
 mod sign;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,11 +26,21 @@ pub(crate) use report::thousands;
 use report::{Line, Report};
 
 /// The parts of the benchmark, in the order they run, and what each measures.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 14] = [
     ("load", "whether the load is fast enough for what it measures"),
     ("RS256", "client_credentials with RS256, and the peers that have it"),
     ("ES256", "the same with ES256"),
     ("EdDSA", "the same with EdDSA"),
+    ("refresh", "refresh tokens in the answer, and refreshes that write nothing"),
+    ("rotate", "refreshes that are durable before they are answered"),
+    ("reuse", "the same token again inside a window"),
+    ("cores", "two cores against one"),
+    ("footprint", "memory, and the time to the first token"),
+    ("tls", "TLS, with connections kept and with a new one for each token"),
+    ("overload", "5,000 connections that ask for ten times the capacity"),
+    ("growth-clients", "a million clients"),
+    ("growth-realms", "a thousand realms"),
+    ("growth-tokens", "ten million tokens issued"),
 ];
 
 /// What is asked for on the command line.
@@ -156,6 +173,16 @@ impl Bench {
         match part {
             "load" => generator::measure(self).await,
             "RS256" | "ES256" | "EdDSA" => sign::measure(self, part).await,
+            "refresh" => refresh::unwritten(self).await,
+            "rotate" => refresh::rotate(self).await,
+            "reuse" => reuse::measure(self).await,
+            "cores" => cores::measure(self).await,
+            "footprint" => footprint::measure(self).await,
+            "tls" => tls::measure(self).await,
+            "overload" => overload::measure(self).await,
+            "growth-clients" => growth::clients(self).await,
+            "growth-realms" => growth::realms(self).await,
+            "growth-tokens" => growth::tokens(self).await,
             other => Err(Problem::new(format!("no part is called `{other}`"))),
         }
     }

@@ -96,6 +96,18 @@ impl Line {
         }
     }
 
+    /// A share without a target.
+    pub(crate) fn compared(
+        part: &str,
+        what: impl Into<String>,
+        series: &Series,
+        other: &Series,
+    ) -> Self {
+        let line = Self::share(part, what, series, series.over(other), 0.0);
+        let measured = format!("{}; {}/s against it", line.measured, thousands(other.rate()));
+        Self { measured, target: String::new(), verdict: Verdict::Told, share: None, ..line }
+    }
+
     /// Something without a target.
     pub(crate) fn told(part: &str, what: impl Into<String>, measured: String) -> Self {
         Self {

@@ -162,7 +162,7 @@ impl Load {
                 tally.statuses.push((status, 1));
                 if status != 200 {
                     let text = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-                    tally.problem.get_or_insert(format!("{status}: {text}"));
+                    tally.problem.get_or_insert_with(|| format!("{status}: {text}"));
                 }
             }
         }
