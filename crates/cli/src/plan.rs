@@ -241,6 +241,7 @@ fn realm_fields(realm: &Realm) -> Fields {
         ("tokens.refresh", tokens.refresh.as_ref().map(refresh)),
         ("tokens.signing", Some(tokens.signing.to_string())),
         ("tokens.id_token", Some(tokens.id_token.to_string())),
+        ("tokens.reuse", tokens.reuse.map(duration::write)),
         ("keys.rotate_every", Some(duration::write(keys.rotate_every))),
         ("keys.announce", Some(duration::write(keys.announce))),
         ("keys.linger", Some(duration::write(keys.linger))),
@@ -260,6 +261,7 @@ fn client_fields(client: &Client) -> Fields {
         access,
         refresh: own_refresh,
         signing,
+        reuse,
         client_authentication,
         not_before: _,
         created_at: _,
@@ -277,6 +279,7 @@ fn client_fields(client: &Client) -> Fields {
         ("access", access.map(duration::write)),
         ("refresh", own_refresh.as_ref().map(refresh)),
         ("signing", signing.map(|s| s.to_string())),
+        ("reuse", reuse.map(duration::write)),
         ("client_authentication", client_authentication.map(|a| authentication(a).to_owned())),
     ]
 }

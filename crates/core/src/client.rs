@@ -45,6 +45,9 @@ pub struct Client {
     /// What its access tokens are signed with, where it differs from the realm.
     #[serde(default)]
     pub signing: Option<Algorithm>,
+    /// How long it is given the same access token again, where it differs from the realm; zero: never.
+    #[serde(default)]
+    pub reuse: Option<Duration>,
     /// Whether a refresh needs client authentication, where it differs from the realm.
     #[serde(default)]
     pub client_authentication: Option<ClientAuthentication>,
@@ -323,6 +326,7 @@ mod tests {
             access: None,
             refresh: None,
             signing: None,
+            reuse: None,
             client_authentication: None,
             not_before: Timestamp::EPOCH,
             created_at: Timestamp::EPOCH,

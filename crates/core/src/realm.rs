@@ -218,6 +218,12 @@ pub struct TokenPolicy {
     /// Whether the password grant also gives an ID token (OpenID Connect Core §2) without being asked by scope.
     #[serde(default)]
     pub id_token: bool,
+    /// How long a client that asks again for the same is given the same access token; `None`: never.
+    ///
+    /// For algorithms whose signatures are dear, and clients that ask more often than they need to. Answers with a
+    /// refresh token are never given twice.
+    #[serde(default)]
+    pub reuse: Option<Duration>,
 }
 
 const fn es256() -> Algorithm {

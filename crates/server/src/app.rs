@@ -22,6 +22,7 @@ use crate::keyring;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::{HashError, PasswordPool};
+use crate::reuse::Reuse;
 
 /// The authorization server, without a socket.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct App {
     directory: ArcSwap<Directory>,
     pub(crate) revoked_here: RevokedHere,
     pub(crate) passwords: PasswordPool,
+    pub(crate) reuse: Reuse,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
 }
@@ -96,6 +98,7 @@ impl App {
             clock,
             directory: ArcSwap::default(),
             revoked_here: RevokedHere::default(),
+            reuse: Reuse::default(),
             metrics: Metrics::new(),
             limits,
         });
@@ -228,9 +231,14 @@ impl App {
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
             Resource::Token(endpoint) => {
-                let endpoint = endpoint.as_deref();
-                let peer = peer.to_string();
-                token::answer(self, &directory, &route.realm, endpoint, &parts, &body, &peer).await
+                let at = token::At {
+                    app: self,
+                    directory: &directory,
+                    state: &route.realm,
+                    endpoint: endpoint.as_deref(),
+                    peer,
+                };
+                token::answer(at, &parts, &body).await
             }
         }
     }

@@ -19,6 +19,7 @@ mod limits;
 mod metadata;
 mod metrics;
 pub mod password;
+mod reuse;
 mod serve;
 mod tls;
 

@@ -144,6 +144,7 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
         access: None,
         refresh: None,
         signing: None,
+        reuse: None,
         client_authentication: None,
         not_before: Timestamp::EPOCH,
         created_at: edge::now(),

@@ -60,6 +60,7 @@ pub(super) struct WrittenTokens {
     pub(super) refresh: Field<WrittenRefresh>,
     pub(super) signing: Field<Algorithm>,
     pub(super) id_token: Field<bool>,
+    pub(super) reuse: Field<Duration>,
 }
 
 /// `refresh = { … }`
@@ -101,6 +102,7 @@ pub(super) struct WrittenClient {
     pub(super) access: Field<Duration>,
     pub(super) refresh: Field<WrittenRefresh>,
     pub(super) signing: Field<Algorithm>,
+    pub(super) reuse: Field<Duration>,
     pub(super) client_authentication: Field<ClientAuthentication>,
     pub(super) enabled: Field<bool>,
 }
@@ -123,6 +125,7 @@ impl Written {
                 refresh: t.table("refresh", refresh),
                 signing: t.optional("signing", algorithm),
                 id_token: t.optional("id_token", Value::boolean),
+                reuse: t.optional("reuse", reuse),
             }),
             keys: t.table("keys", |t| WrittenKeys {
                 rotate_every: t.optional("rotate_every", |v| v.duration(HOUR..=MAX_LIFETIME)),
@@ -210,6 +213,7 @@ fn client(t: &Table<'_>) -> WrittenClient {
         access: t.optional("access", access),
         refresh: t.table("refresh", refresh),
         signing: t.optional("signing", algorithm),
+        reuse: t.optional("reuse", reuse),
         client_authentication: t.optional("client_authentication", client_authentication),
         enabled: t.optional("enabled", Value::boolean),
     }
@@ -285,14 +289,15 @@ fn scope(list: Texts) -> Option<Scope> {
 }
 
 fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
-    let (access, refresh, signing, id_token) = match tokens {
+    let (access, refresh, signing, id_token, reuse) = match tokens {
         Some(t) => (
             t.access.into_value(),
             t.refresh.into_value(),
             t.signing.into_value(),
             t.id_token.into_value(),
+            t.reuse.into_value(),
         ),
-        None => (None, None, None, None),
+        None => (None, None, None, None, None),
     };
     Some(TokenPolicy {
         access: access.unwrap_or(DEFAULT_ACCESS),
@@ -302,6 +307,7 @@ fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
         },
         signing: signing.unwrap_or(Algorithm::Es256),
         id_token: id_token.unwrap_or_default(),
+        reuse: reuse.filter(|window| !window.is_zero()),
     })
 }
 
@@ -354,12 +360,18 @@ fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
         access: written.access.into_value(),
         refresh,
         signing: written.signing.into_value(),
+        reuse: written.reuse.into_value(),
         client_authentication: written.client_authentication.into_value(),
         not_before: UNTOUCHED,
         created_at: UNTOUCHED,
         credentials: Vec::new(),
     };
     Some(DeclaredClient { client, says_enabled })
+}
+
+/// How long a token may be given again: at most an hour, so that a change of policy is soon everywhere.
+fn reuse(value: &Value<'_>) -> Option<Duration> {
+    value.duration(Duration::ZERO..=HOUR)
 }
 
 /// The access lifetime that holds where `written` does not say.

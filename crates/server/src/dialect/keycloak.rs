@@ -1,5 +1,7 @@
 //! The dialect of Keycloak 20 and newer, for clients and APIs that were written against it.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokenry_core::grant::Issue;
 use tokenry_core::refresh::Subject;
@@ -114,7 +116,7 @@ pub(super) fn access_claims(
     realm: &Realm,
     issue: &Issue,
     session: Option<&str>,
-    peer: &str,
+    peer: IpAddr,
 ) -> String {
     let (subject, username) = match &issue.subject {
         Subject::User { name, id } => (id.clone(), name.clone()),
@@ -140,8 +142,8 @@ pub(super) fn access_claims(
         .string("scope", issue.scope.as_str());
     let object = match issue.subject {
         Subject::Client => object
-            .string("clientHost", peer)
-            .string("clientAddress", peer)
+            .string("clientHost", &peer.to_string())
+            .string("clientAddress", &peer.to_string())
             .string("client_id", &issue.client.id),
         Subject::User { .. } => object,
     };

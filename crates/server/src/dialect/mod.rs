@@ -2,6 +2,7 @@
 //!
 //! Nothing else asks which dialect a realm has, save for the paths ([`crate::directory`]) and the metadata.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,7 +101,12 @@ impl Voice<'_> {
     }
 
     /// The claims of the access token.
-    pub(crate) fn access_claims(&self, issue: &Issue, session: Option<&str>, peer: &str) -> String {
+    pub(crate) fn access_claims(
+        &self,
+        issue: &Issue,
+        session: Option<&str>,
+        peer: IpAddr,
+    ) -> String {
         match self.realm.dialect {
             Dialect::Rfc => rfc::access_claims(self.realm, issue),
             Dialect::Keycloak => keycloak::access_claims(self.realm, issue, session, peer),

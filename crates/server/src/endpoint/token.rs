@@ -1,5 +1,6 @@
 //! The token endpoint: parse, authenticate, decide, commit, sign, answer. No step looks back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -9,7 +10,7 @@ use tokenry_core::family::{Rotated, Rotation};
 use tokenry_core::grant::{self, AuthenticatedUser, Circumstances, Issue, Refresh, Standing};
 use tokenry_core::realm::Endpoint;
 use tokenry_core::refresh::{RefreshToken, Subject};
-use tokenry_core::request::{Credentials, Grant, Received};
+use tokenry_core::request::{Credentials, Grant, Presented, Received};
 use tokenry_core::{Refusal, Secret, Timestamp, TokenRequest, User};
 use tokenry_store::StoreError;
 
@@ -20,6 +21,7 @@ use crate::directory::{Directory, RealmState};
 use crate::http_answer::{Body, error, unavailable};
 use crate::keyring::Kind;
 use crate::password::Busy;
+use crate::reuse::Reuse;
 
 /// Why no token was given.
 enum Failure {
@@ -47,16 +49,18 @@ impl From<NoEntropy> for Failure {
     }
 }
 
+/// A request at a token endpoint of a realm.
+pub(crate) struct At<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) directory: &'a Directory,
+    pub(crate) state: &'a Arc<RealmState>,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) peer: IpAddr,
+}
+
 /// Answers a request to a token endpoint.
-pub(crate) async fn answer(
-    app: &App,
-    directory: &Directory,
-    state: &Arc<RealmState>,
-    endpoint: Option<&Endpoint>,
-    parts: &Parts,
-    body: &[u8],
-    peer: &str,
-) -> Response<Body> {
+pub(crate) async fn answer(at: At<'_>, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let At { app, directory, state, endpoint, peer } = at;
     let voice = Voice { realm: &state.realm, endpoint };
     if parts.method != Method::POST {
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request");
@@ -67,21 +71,9 @@ pub(crate) async fn answer(
     let walk = Walk { app, directory, state, voice, now: app.now(), peer };
     let mut who = None;
     match walk.token(&received, &mut who).await {
-        Ok((issue, response)) => {
-            state.metrics.issued(issue.grant);
-            response
-        }
+        Ok(response) => response,
         Err(Failure::Refused(refusal)) => {
-            state.metrics.refused(refusal.code());
-            let (realm, client) = (&state.realm.name, who.as_deref());
-            match refusal {
-                Refusal::RefreshTokenReused | Refusal::RefreshTokenOfAnotherClient => {
-                    tracing::warn!(realm, client, peer, reason = %refusal, "refresh token misused");
-                }
-                _ => {
-                    tracing::info!(realm, client, peer, reason = %refusal, "token request refused")
-                }
-            }
+            walk.tell_operator(&refusal, who.as_deref());
             voice.refuse(&refusal)
         }
         Err(Failure::Unavailable(reason)) => {
@@ -114,68 +106,74 @@ fn received<'a>(
 struct Walk<'a> {
     app: &'a App,
     directory: &'a Directory,
-    state: &'a RealmState,
+    state: &'a Arc<RealmState>,
     voice: Voice<'a>,
     now: Timestamp,
-    peer: &'a str,
+    peer: IpAddr,
 }
 
 impl Walk<'_> {
-    /// `who` is left with the client's identifier as far as it is known, for the log.
+    /// `who` is left with the client's identifier where the request is refused, for the log.
     async fn token(
         &self,
         received: &Received<'_>,
         who: &mut Option<String>,
-    ) -> Result<(Issue, Response<Body>), Failure> {
-        let request = TokenRequest::parse(received)?;
-        *who = request.credentials.client_id().map(|id| id.chars().take(100).collect());
-        if let Err(refusal) = &request.grant
+    ) -> Result<Response<Body>, Failure> {
+        let TokenRequest { credentials, grant } = TokenRequest::parse(received)?;
+        let presented = |who: &mut Option<String>| {
+            *who = credentials.client_id().map(|id| id.chars().take(100).collect());
+        };
+        if let Err(refusal) = &grant
             && self.voice.grant_comes_first(refusal)
         {
+            presented(who);
             return Err(refusal.clone().into());
         }
-        let client = self.authenticate(&request)?;
-        *who = Some(client.registration().id.clone());
-        let issue = self.decide(&client, request.grant?).await?;
-        let refresh = self.commit(&issue).await?;
-        let response = self.sign(&issue, refresh)?;
-        tracing::info!(
-            realm = self.state.realm.name,
-            client = issue.client.id,
-            credential = credential(&client),
-            grant = %issue.grant,
-            scope = %issue.scope,
-            peer = self.peer,
-            "token issued"
-        );
-        Ok((issue, response))
+        let client = self.authenticate(&credentials, &grant).inspect_err(|_| presented(who))?;
+        let granted = async {
+            let mut issue = self.decide(&client, grant?).await?;
+            let refresh = self.commit(&issue).await?;
+            self.sign(&mut issue, refresh, credential(&client))
+        };
+        granted.await.inspect_err(|_| *who = Some(client.registration().id.clone()))
     }
 
-    fn authenticate(&self, request: &TokenRequest) -> Result<AuthenticatedClient, Refusal> {
+    /// Counts and logs a refusal.
+    fn tell_operator(&self, refusal: &Refusal, client: Option<&str>) {
+        self.state.metrics.refused(refusal.code());
+        let (realm, peer) = (&self.state.realm.name, self.peer);
+        match refusal {
+            Refusal::RefreshTokenReused | Refusal::RefreshTokenOfAnotherClient => {
+                tracing::warn!(realm, client, %peer, reason = %refusal, "refresh token misused");
+            }
+            _ => tracing::info!(realm, client, %peer, reason = %refusal, "token request refused"),
+        }
+    }
+
+    fn authenticate(
+        &self,
+        credentials: &Credentials,
+        grant: &Result<Grant, Refusal>,
+    ) -> Result<AuthenticatedClient, Refusal> {
         if let Some(endpoint) = self.voice.endpoint {
             let client = self.state.client(&endpoint.client).ok_or(Refusal::UnknownClient)?;
             return AuthenticatedClient::by_endpoint(client, endpoint);
         }
-        match &request.credentials {
-            Credentials::Secret { presented, raw } => {
-                let check = |presented: &_| self.check(presented);
-                let first = check(presented);
-                match (first, raw) {
-                    (Err(refusal), Some(raw)) => check(raw).map_err(|_| refusal),
-                    (first, _) => first,
-                }
-            }
+        match credentials {
+            Credentials::Secret { presented, raw } => match (self.check(presented), raw) {
+                (Err(refusal), Some(raw)) => self.check(raw).map_err(|_| refusal),
+                (first, _) => first,
+            },
             Credentials::None { client_id } => {
                 let missing = || {
                     client_id.as_ref().map_or(Refusal::NoClientId, |id| {
-                        if self.state.client(id).is_some() {
-                            Refusal::NoCredentials
-                        } else {
-                            Refusal::UnknownClient
+                        match self.state.client(id) {
+                            Some(_) => Refusal::NoCredentials,
+                            None => Refusal::UnknownClient,
                         }
                     })
                 };
-                let Ok(Grant::RefreshToken { refresh_token, .. }) = &request.grant else {
+                let Ok(Grant::RefreshToken { refresh_token, .. }) = grant else {
                     return Err(missing());
                 };
                 // The refresh token names its client, which is enough where the realm says so (row 116).
@@ -191,10 +189,7 @@ impl Walk<'_> {
         }
     }
 
-    fn check(
-        &self,
-        presented: &tokenry_core::request::Presented,
-    ) -> Result<AuthenticatedClient, Refusal> {
+    fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Refusal> {
         let client = self.state.client(&presented.client_id);
         authenticate(presented, client, &self.app.pepper, self.now)
     }
@@ -274,30 +269,47 @@ impl Walk<'_> {
 
     fn sign(
         &self,
-        issue: &Issue,
+        issue: &mut Issue,
         refresh: Option<GivenRefresh>,
+        credential: &str,
     ) -> Result<Response<Body>, Failure> {
-        let keyring = &self.state.keyring;
-        let signer = keyring
-            .signer(issue.algorithm, self.now)
-            .ok_or(Failure::Unavailable("no signing key is ready"))?;
-        let failed = Failure::Unavailable("the signature failed");
-        let session = refresh.as_ref().map(|refresh| &*refresh.session);
-        let claims = self.voice.access_claims(issue, session, self.peer);
-        let Some(access_token) = signer.sign(Kind::Access, &claims) else { return Err(failed) };
-        let id_token = match issue.id_token.then(|| self.voice.id_claims(issue)) {
-            None => None,
-            Some(claims) => match signer.sign(Kind::Id, &claims) {
-                None => return Err(failed),
-                token => token,
-            },
+        let window = Reuse::window(self.state, issue);
+        let again = window.and_then(|window| self.app.reuse.find(self.state, issue, window));
+        let answer = |access_token: &str, id_token: Option<&str>, refresh| {
+            self.voice.grant(&Granted { issue, access_token, refresh, id_token })
         };
-        Ok(self.voice.grant(&Granted {
-            issue,
-            access_token: &access_token,
-            refresh,
-            id_token: id_token.as_deref(),
-        }))
+        let response = if let Some(token) = &again {
+            answer(token, None, refresh)
+        } else {
+            let keyring = &self.state.keyring;
+            let signer = keyring
+                .signer(issue.algorithm, self.now)
+                .ok_or(Failure::Unavailable("no signing key is ready"))?;
+            let sign = |kind, claims: &str| {
+                signer.sign(kind, claims).ok_or(Failure::Unavailable("the signature failed"))
+            };
+            let session = refresh.as_ref().map(|refresh| &*refresh.session);
+            let claims = self.voice.access_claims(issue, session, self.peer);
+            let token = sign(Kind::Access, &claims)?;
+            let id_claims = issue.id_token.then(|| self.voice.id_claims(issue));
+            let id_token = id_claims.map(|claims| sign(Kind::Id, &claims)).transpose()?;
+            if window.is_some() {
+                self.app.reuse.keep(self.state, issue, &token);
+            }
+            answer(&token, id_token.as_deref(), refresh)
+        };
+        self.state.metrics.issued(issue.grant);
+        tracing::debug!(
+            realm = self.state.realm.name,
+            client = issue.client.id,
+            credential,
+            grant = %issue.grant,
+            scope = %issue.scope,
+            peer = %self.peer,
+            again = again.is_some(),
+            "token issued"
+        );
+        Ok(response)
     }
 }
 

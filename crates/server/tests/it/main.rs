@@ -7,6 +7,7 @@ mod house;
 mod keycloak;
 mod keys;
 mod refresh;
+mod reuse;
 mod socket;
 mod token;
 mod vendors;

@@ -259,6 +259,10 @@ async fn a_client_that_is_registered_again_is_another_client() {
         house.clock.advance(Duration::from_secs(1));
         let again = Client { created_at: START + Duration::from_secs(1), ..client("billing") };
         house.change(vec![Change::PutClient(again)]).await;
-        assert_eq!(refresh(&house, &token).await.refusal(), refusal(400, "invalid_grant"), "{policy:?}");
+        assert_eq!(
+            refresh(&house, &token).await.refusal(),
+            refusal(400, "invalid_grant"),
+            "{policy:?}"
+        );
     }
 }
