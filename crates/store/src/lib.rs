@@ -6,10 +6,14 @@
 mod memory;
 mod open;
 pub mod sqlite;
+mod touched;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenry_core::client::Credential;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::jose::Algorithm;
 use tokenry_core::key::KeyRecord;
 use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
@@ -18,6 +22,7 @@ use tokenry_core::{Client, Timestamp};
 pub use memory::Memory;
 pub use open::{OpenError, check_url, open, open_existing};
 pub use sqlite::Sqlite;
+pub use touched::{Item, Touched};
 
 /// Storage of the authorization server.
 ///
@@ -25,8 +30,33 @@ pub use sqlite::Sqlite;
 /// durable.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Everything that the server holds in memory, as of one moment.
+    /// Everything there is, with all clients, as of one moment: for administration.
     async fn load(&self) -> Result<Snapshot, StoreError>;
+
+    /// Like [`load`](Self::load), without clients: what the server holds in memory. What it needs to know of all
+    /// clients is in [`Snapshot::usage`]. Costs the same however many clients there are.
+    async fn outline(&self) -> Result<Snapshot, StoreError>;
+
+    /// The client with its credentials.
+    async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError>;
+
+    /// Up to `limit` clients with their credentials, by realm and identifier, after the one named, whether it is still
+    /// there or not.
+    async fn clients(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<Client>, StoreError>;
+
+    /// The realms and identifiers of up to `limit` clients, in the order of [`clients`](Self::clients).
+    async fn client_ids(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// What has changed after `since`, by whatever process.
+    async fn touched(&self, since: Revision) -> Result<Touched, StoreError>;
 
     /// The number of the last change; grows by every [`change`](Self::change), and by every revocation, of any process.
     async fn revision(&self) -> Result<Revision, StoreError>;
@@ -65,7 +95,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Revision(pub u64);
 
-/// Everything that the server holds in memory, as of one moment.
+/// What is stored, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The last change it contains.
@@ -74,14 +104,28 @@ pub struct Snapshot {
     pub master_key_check: Option<[u8; 32]>,
     /// All realms, by name.
     pub realms: Vec<Realm>,
-    /// All clients with their credentials, by realm and identifier.
+    /// All clients with their credentials, by realm and identifier; none in an [`outline`](Store::outline).
     pub clients: Vec<Client>,
+    /// What the clients of a realm have of their own, by realm; realms whose clients have nothing are left out.
+    pub usage: Vec<Usage>,
     /// All users, by realm and name.
     pub users: Vec<User>,
     /// All signing keys.
     pub keys: Vec<KeyRecord>,
     /// The revoked families that are not expired yet: realm, family, when it may be forgotten.
     pub revoked: Vec<(String, FamilyId, Timestamp)>,
+}
+
+/// What the clients of a realm have of their own that concerns the whole realm.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// The realm.
+    pub realm: String,
+    /// What they sign with, where that differs from the realm ([`Client::signing`]); each once, in order.
+    pub algorithms: Vec<Algorithm>,
+    /// The longest lifetime of an access token that differs from the realm ([`Client::access`]), rounded up to
+    /// milliseconds.
+    pub longest_access: Option<Duration>,
 }
 
 /// A change of what is stored. Putting replaces what has the same key; removing what is not there changes nothing.

@@ -1,8 +1,10 @@
 //! A store in memory: for tests, for trying things out, and the reference for the other stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
@@ -11,7 +13,11 @@ use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
 
-use crate::{Change, Revision, Snapshot, Store, StoreError, missing_client, missing_realm};
+use crate::touched::{JOURNAL, Reach};
+use crate::{
+    Change, Item, Revision, Snapshot, Store, StoreError, Touched, Usage, missing_client,
+    missing_realm,
+};
 
 /// A store that forgets everything when it is dropped.
 #[derive(Default)]
@@ -22,8 +28,20 @@ pub struct Memory {
 #[derive(Default)]
 struct State {
     revision: Revision,
+    journal: Journal,
     registry: Registry,
     families: BTreeMap<(String, FamilyId), Family>,
+}
+
+/// Which revision has touched what.
+#[derive(Default)]
+struct Journal {
+    /// Of what came up to here, not everything is known.
+    from: Revision,
+    /// The last one that has touched something other than clients.
+    rest: Revision,
+    /// The clients touched, the last at the back.
+    clients: VecDeque<(Revision, (String, String))>,
 }
 
 /// What is changed by [`Change`]s: copied before a change, so that one that fails has done nothing.
@@ -49,13 +67,57 @@ impl Memory {
 }
 
 impl State {
-    fn bump(&mut self) -> Revision {
+    /// Moves the revision on for something that is no change of a client.
+    fn bump(&mut self) {
         self.revision.0 += 1;
-        self.revision
+        self.journal.rest = self.revision;
     }
 
     fn require(&self, realm: &str) -> Result<(), StoreError> {
         self.registry.require(realm)
+    }
+
+    fn outline(&self) -> Snapshot {
+        let revoked = self.families.iter().filter(|(_, f)| f.revoked_at.is_some());
+        Snapshot {
+            revision: self.revision,
+            master_key_check: self.registry.master_key_check,
+            realms: self.registry.realms.values().cloned().collect(),
+            clients: Vec::new(),
+            usage: self.registry.usage(),
+            users: self.registry.users.values().cloned().collect(),
+            keys: self.registry.keys.values().cloned().collect(),
+            revoked: revoked.map(|((realm, id), f)| (realm.clone(), *id, f.expires_at)).collect(),
+        }
+    }
+}
+
+impl Journal {
+    fn note(&mut self, revision: Revision, reach: &Reach<'_>) {
+        if reach.everything {
+            (self.from, self.rest) = (revision, revision);
+            self.clients.clear();
+        }
+        if reach.rest {
+            self.rest = revision;
+        }
+        for &(realm, id) in &reach.clients {
+            self.clients.push_back((revision, (realm.to_owned(), id.to_owned())));
+        }
+        while self.clients.len() > JOURNAL {
+            self.from = self.clients.pop_front().map_or(self.from, |(revision, _)| revision);
+        }
+    }
+
+    fn after(&self, since: Revision) -> Vec<Item> {
+        let clients = self.clients.iter().rev().take_while(|(revision, _)| *revision > since);
+        let mut items: BTreeSet<Item> = clients
+            .map(|(_, (realm, id))| Item::Client { realm: realm.clone(), id: id.clone() })
+            .collect();
+        if self.rest > since {
+            items.insert(Item::Rest);
+        }
+        items.into_iter().collect()
     }
 }
 
@@ -66,6 +128,30 @@ impl Registry {
 
     fn client(&mut self, realm: &str, client: &str) -> Option<&mut Client> {
         self.clients.get_mut(&(realm.to_owned(), client.to_owned()))
+    }
+
+    /// The clients after the one named.
+    fn clients_after(
+        &self,
+        after: Option<(&str, &str)>,
+    ) -> impl Iterator<Item = (&(String, String), &Client)> {
+        let after = after.map(|(realm, id)| (realm.to_owned(), id.to_owned()));
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.clients.range((start, Bound::Unbounded))
+    }
+
+    fn usage(&self) -> Vec<Usage> {
+        let mut usage = Vec::new();
+        for realm in self.realms.keys() {
+            let own = || self.clients.values().filter(|client| client.realm == *realm);
+            let algorithms: BTreeSet<_> = own().filter_map(|client| client.signing).collect();
+            let longest_access = own().filter_map(|client| client.access).max().map(round_up);
+            if !algorithms.is_empty() || longest_access.is_some() {
+                let algorithms = algorithms.into_iter().collect();
+                usage.push(Usage { realm: realm.clone(), algorithms, longest_access });
+            }
+        }
+        usage
     }
 
     fn make(&mut self, change: Change) -> Result<(), StoreError> {
@@ -125,16 +211,44 @@ impl Registry {
 impl Store for Memory {
     async fn load(&self) -> Result<Snapshot, StoreError> {
         let state = self.state();
-        let revoked = state.families.iter().filter(|(_, f)| f.revoked_at.is_some());
         Ok(Snapshot {
-            revision: state.revision,
-            master_key_check: state.registry.master_key_check,
-            realms: state.registry.realms.values().cloned().collect(),
             clients: state.registry.clients.values().cloned().collect(),
-            users: state.registry.users.values().cloned().collect(),
-            keys: state.registry.keys.values().cloned().collect(),
-            revoked: revoked.map(|((realm, id), f)| (realm.clone(), *id, f.expires_at)).collect(),
+            ..state.outline()
         })
+    }
+
+    async fn outline(&self) -> Result<Snapshot, StoreError> {
+        Ok(self.state().outline())
+    }
+
+    async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError> {
+        let key = (realm.to_owned(), id.to_owned());
+        Ok(self.state().registry.clients.get(&key).cloned())
+    }
+
+    async fn clients(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<Client>, StoreError> {
+        let state = self.state();
+        let found = state.registry.clients_after(after).take(limit);
+        Ok(found.map(|(_, client)| client.clone()).collect())
+    }
+
+    async fn client_ids(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let state = self.state();
+        Ok(state.registry.clients_after(after).take(limit).map(|(key, _)| key.clone()).collect())
+    }
+
+    async fn touched(&self, since: Revision) -> Result<Touched, StoreError> {
+        let State { revision, journal, .. } = &*self.state();
+        let is_known = (journal.from..=*revision).contains(&since);
+        Ok(Touched { revision: *revision, what: is_known.then(|| journal.after(since)) })
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
@@ -155,15 +269,18 @@ impl Store for Memory {
         }
         let mut registry = state.registry.clone();
         let mut removed = Vec::new();
-        for change in changes {
-            if let Change::RemoveRealm { realm } = &change {
-                removed.push(realm.clone());
+        for change in &changes {
+            if let Change::RemoveRealm { realm } = change {
+                removed.push(realm);
             }
-            registry.make(change)?;
+            registry.make(change.clone())?;
         }
+        let state = &mut *state;
         state.registry = registry;
-        state.families.retain(|(realm, _), _| !removed.contains(realm));
-        Ok(state.bump())
+        state.families.retain(|(realm, _), _| !removed.contains(&realm));
+        state.revision.0 += 1;
+        state.journal.note(state.revision, &Reach::of(&changes));
+        Ok(state.revision)
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
@@ -211,6 +328,12 @@ impl Store for Memory {
         state.families.retain(|_, f| f.expires_at > now);
         Ok((before - state.families.len()) as u64)
     }
+}
+
+/// To whole milliseconds, which is how other stores keep it.
+fn round_up(time: Duration) -> Duration {
+    let millis = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    Duration::from_millis(millis)
 }
 
 impl fmt::Debug for Memory {

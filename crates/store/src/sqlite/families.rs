@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use tokenry_core::Timestamp;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 
-use super::registry::{bump, missing_parent};
+use super::journal::bump;
+use super::registry::missing_parent;
 use super::{failed, from_millis, millis};
 use crate::{StoreError, missing_realm};
 

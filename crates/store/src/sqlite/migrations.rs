@@ -9,14 +9,19 @@ use super::file::cannot_open;
 use crate::OpenError;
 
 /// All there are, in order; the first is number 1. A released one never changes: databases remember its SHA-256.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_start.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_start.sql"),
+    include_str!("migrations/0002_clients_as_needed.sql"),
+];
 
 /// "tkry" in the file's header says whose tables these are.
 const APPLICATION_ID: i32 = 0x746b_7279;
 
 /// How many of the migrations the database has had, all of them unchanged. Writes nothing.
 pub(super) fn version(conn: &Connection, path: &Path) -> Result<usize, OpenError> {
-    version_of(conn, path, MIGRATIONS)
+    // One moment: another process may be making the tables right now.
+    let tx = conn.unchecked_transaction().map_err(|e| cannot_open(path, e))?;
+    version_of(&tx, path, MIGRATIONS)
 }
 
 /// Applies the migrations that the database has not had. Where one fails, none was applied.

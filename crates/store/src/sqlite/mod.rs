@@ -3,8 +3,10 @@
 //! One thread writes, in groups (`writer`); a few connections read. A rotation is one conditional statement
 //! (`families`).
 
+mod clients;
 mod families;
 mod file;
+mod journal;
 mod migrations;
 mod registry;
 mod writer;
@@ -16,15 +18,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
-use tokenry_core::Timestamp;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::{Client, Timestamp};
 use tokio::sync::Semaphore;
 
 use self::families::Key;
 use self::writer::Writer;
-use crate::{Change, OpenError, Revision, Snapshot, Store, StoreError};
+use crate::{Change, OpenError, Revision, Snapshot, Store, StoreError, Touched};
 
-/// How many connections read at once. Reading happens at start, after changes and for administration only.
+/// How many connections read at once: reading is a few point queries where the server does not hold a client, and whole
+/// tables only at start, after changes and for administration.
 const READERS: usize = 4;
 
 /// How many family rows are looked through at once for garbage: a few milliseconds of one reader.
@@ -102,12 +105,66 @@ impl Sqlite {
         .await
         .map_err(unavailable)?
     }
+
+    /// Like [`read`](Self::read), in a transaction: all statements see the database as of the first.
+    async fn read_at_once<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |conn| {
+            let tx = conn.unchecked_transaction().map_err(failed)?;
+            let found = work(&tx);
+            tx.finish().map_err(failed).and(found)
+        })
+        .await
+    }
 }
 
 #[async_trait]
 impl Store for Sqlite {
     async fn load(&self) -> Result<Snapshot, StoreError> {
-        self.read(registry::load).await
+        self.read_at_once(|tx| {
+            let clients = clients::page(tx, None, usize::MAX)?;
+            Ok(Snapshot { clients, ..registry::outline(tx)? })
+        })
+        .await
+    }
+
+    async fn outline(&self) -> Result<Snapshot, StoreError> {
+        self.read_at_once(registry::outline).await
+    }
+
+    async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError> {
+        let (realm, id) = (realm.to_owned(), id.to_owned());
+        self.read(move |conn| clients::client(conn, &realm, &id)).await
+    }
+
+    async fn clients(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<Client>, StoreError> {
+        let after = after.map(|(realm, id)| (realm.to_owned(), id.to_owned()));
+        self.read_at_once(move |tx| {
+            clients::page(tx, after.as_ref().map(|(realm, id)| (&**realm, &**id)), limit)
+        })
+        .await
+    }
+
+    async fn client_ids(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let after = after.map(|(realm, id)| (realm.to_owned(), id.to_owned()));
+        self.read(move |conn| {
+            clients::ids(conn, after.as_ref().map(|(realm, id)| (&**realm, &**id)), limit)
+        })
+        .await
+    }
+
+    async fn touched(&self, since: Revision) -> Result<Touched, StoreError> {
+        self.read_at_once(move |tx| journal::touched(tx, since)).await
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {

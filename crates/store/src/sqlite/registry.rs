@@ -3,25 +3,30 @@
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokenry_core::Client;
-use tokenry_core::client::Credential;
+use tokenry_core::Realm;
 
-use super::{failed, families};
+use super::{clients, failed, families, journal};
+use crate::touched::Reach;
 use crate::{Change, Revision, Snapshot, StoreError, missing_client, missing_realm};
 
-pub(super) fn load(conn: &Connection) -> Result<Snapshot, StoreError> {
-    // Deferred: all the statements below see the database as of the first of them.
-    let tx = conn.unchecked_transaction().map_err(failed)?;
-    let snapshot = Snapshot {
-        revision: revision(&tx)?,
-        master_key_check: master_key_check(&tx)?,
-        realms: documents(&tx, "SELECT name, document FROM realms ORDER BY name", "realm")?,
-        clients: clients(&tx)?,
-        users: documents(&tx, "SELECT name, document FROM users ORDER BY realm, name", "user")?,
-        keys: documents(&tx, "SELECT kid, document FROM keys ORDER BY realm, kid", "key")?,
-        revoked: families::revoked(&tx)?,
-    };
-    Ok(snapshot)
+/// Everything but the clients. To be called in a transaction, so that all is of one moment.
+pub(super) fn outline(tx: &Connection) -> Result<Snapshot, StoreError> {
+    let realms: Vec<Realm> =
+        documents(tx, "SELECT name, document FROM realms ORDER BY name", "realm")?;
+    let mut usage = Vec::new();
+    for realm in &realms {
+        usage.extend(clients::usage(tx, &realm.name)?);
+    }
+    Ok(Snapshot {
+        revision: revision(tx)?,
+        master_key_check: master_key_check(tx)?,
+        realms,
+        clients: Vec::new(),
+        usage,
+        users: documents(tx, "SELECT name, document FROM users ORDER BY realm, name", "user")?,
+        keys: documents(tx, "SELECT kid, document FROM keys ORDER BY realm, kid", "key")?,
+        revoked: families::revoked(tx)?,
+    })
 }
 
 pub(super) fn revision(conn: &Connection) -> Result<Revision, StoreError> {
@@ -29,11 +34,6 @@ pub(super) fn revision(conn: &Connection) -> Result<Revision, StoreError> {
         .and_then(|mut s| s.query_row([], |row| row.get::<_, i64>(0)))
         .map(|number| Revision(number.unsigned_abs()))
         .map_err(failed)
-}
-
-/// Moves the revision on, so that every process sees that something has changed.
-pub(super) fn bump(conn: &Connection) -> Result<(), StoreError> {
-    execute(conn, "UPDATE meta SET revision = revision + 1", [])
 }
 
 fn master_key_check(conn: &Connection) -> Result<Option<[u8; 32]>, StoreError> {
@@ -50,49 +50,26 @@ fn documents<T: DeserializeOwned>(
     let mut rows = statement.query([]).map_err(failed)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        found.push(document(row, what)?);
+        found.push(document(row, 0, what)?);
     }
     Ok(found)
 }
 
-fn document<T: DeserializeOwned>(row: &Row<'_>, what: &str) -> Result<T, StoreError> {
-    let text = row.get_ref(1).and_then(|v| Ok(v.as_str()?)).map_err(failed)?;
+/// The document in the column after `name`.
+pub(super) fn document<T: DeserializeOwned>(
+    row: &Row<'_>,
+    name: usize,
+    what: &str,
+) -> Result<T, StoreError> {
+    let text = row.get_ref(name + 1).and_then(|v| Ok(v.as_str()?)).map_err(failed)?;
     serde_json::from_str(text).map_err(|error| {
-        let name: String = row.get(0).unwrap_or_default();
+        let name: String = row.get(name).unwrap_or_default();
         // Where, and not what: serde's own text may quote the document, and documents hold digests.
         StoreError::Corrupt(format!(
             "{what} {name:?}: its document makes no sense at column {}",
             error.column()
         ))
     })
-}
-
-fn clients(conn: &Connection) -> Result<Vec<Client>, StoreError> {
-    let mut clients: Vec<Client> =
-        documents(conn, "SELECT id, document FROM clients ORDER BY realm, id", "client")?;
-    let mut statement = conn
-        .prepare_cached(
-            "SELECT client, document, realm FROM credentials ORDER BY realm, client, id",
-        )
-        .map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    // Both lists have the same order, so one pass over each is enough.
-    let mut owners = clients.iter_mut().peekable();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let credential: Credential = document(row, "a credential of client")?;
-        let (id, realm): (String, String) =
-            row.get(0).and_then(|id| Ok((id, row.get(2)?))).map_err(failed)?;
-        while owners.next_if(|c| (&c.realm, &c.id) != (&realm, &id)).is_some() {}
-        match owners.peek_mut() {
-            Some(owner) => owner.credentials.push(credential),
-            None => {
-                return Err(StoreError::Corrupt(format!(
-                    "a credential of client {id:?} has no client"
-                )));
-            }
-        }
-    }
-    Ok(clients)
 }
 
 /// Makes all changes or, where one cannot be made, none.
@@ -113,9 +90,9 @@ pub(super) fn change(
     execute(conn, "SAVEPOINT change", [])?;
     match changes.iter().try_for_each(|change| make(conn, change)) {
         Ok(()) => {
-            bump(conn)?;
+            let revision = journal::note(conn, &Reach::of(changes))?;
             execute(conn, "RELEASE change", [])?;
-            revision(conn)
+            Ok(revision)
         }
         Err(missing @ StoreError::Missing(_)) => {
             execute(conn, "ROLLBACK TO change", [])?;
@@ -186,7 +163,7 @@ fn make(conn: &Connection, change: &Change) -> Result<(), StoreError> {
     }
 }
 
-fn execute(conn: &Connection, sql: &str, params: impl Params) -> Result<(), StoreError> {
+pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Result<(), StoreError> {
     conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).map(|_| ()).map_err(failed)
 }
 

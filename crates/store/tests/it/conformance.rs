@@ -60,11 +60,11 @@ every_store! {
 type AnyStore = Arc<dyn Store>;
 
 async fn a_new_store_is_empty(store: AnyStore) {
-    let Snapshot { revision, master_key_check, realms, clients, users, keys, revoked } =
+    let Snapshot { revision, master_key_check, realms, clients, usage, users, keys, revoked } =
         store.load().await.unwrap();
     assert_eq!((revision, master_key_check), (Revision(0), None));
     assert!(realms.is_empty() && clients.is_empty() && users.is_empty());
-    assert!(keys.is_empty() && revoked.is_empty());
+    assert!(usage.is_empty() && keys.is_empty() && revoked.is_empty());
     assert_eq!(store.revision().await.unwrap(), Revision(0));
     assert_eq!(store.family("r", family(1)).await.unwrap(), None);
 }
