@@ -147,3 +147,36 @@ const FIRST: (&str, &str) = ("", "");
 fn rows_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::{Options, file, journal};
+
+    /// How SQLite goes about a statement.
+    fn plan(conn: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
+        let rows = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn no_statement_that_a_server_waits_for_scans_or_sorts() {
+        let directory = tempfile::tempdir().unwrap();
+        let conn = file::open(&directory.path().join("t.db"), &Options::default()).unwrap();
+        for sql in [ONE, PAGE, CREDENTIALS, IDS, NEXT_SIGNING, LONGEST_ACCESS] {
+            let plan = plan(&conn, sql);
+            let is_search = |step: &String| step.starts_with("SEARCH ");
+            assert!(!plan.is_empty() && plan.iter().all(is_search), "{sql}: {plan:?}");
+        }
+        let signing = "SEARCH clients USING INDEX clients_signing (realm=? AND signing>?)";
+        assert_eq!(plan(&conn, NEXT_SIGNING), [signing]);
+        assert_eq!(
+            plan(&conn, LONGEST_ACCESS),
+            ["SEARCH clients USING INDEX clients_access (realm=? AND access_ms>?)"]
+        );
+        // From its end, in the order of its numbers, as far as it is read.
+        assert_eq!(plan(&conn, journal::NEWEST), ["SCAN journal"]);
+    }
+}

@@ -9,7 +9,8 @@ use super::registry::execute;
 use crate::touched::{JOURNAL, Reach};
 use crate::{Item, Revision, StoreError, Touched};
 
-const NEWEST: &str = "SELECT revision, realm, client FROM journal ORDER BY number DESC";
+/// Ends, where it is used, at the first row that is not wanted.
+pub(super) const NEWEST: &str = "SELECT revision, realm, client FROM journal ORDER BY number DESC";
 
 /// Moves the revision on, so that every process sees that something other than a client has changed.
 pub(super) fn bump(conn: &Connection) -> Result<(), StoreError> {

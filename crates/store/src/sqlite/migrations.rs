@@ -88,7 +88,14 @@ fn apply(conn: &Connection, path: &Path, known: &[&str]) -> Result<(), OpenError
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokenry_core::family::FamilyId;
+    use tokenry_core::jose::Algorithm;
+
     use super::*;
+    use crate::sqlite::Options;
+    use crate::{Change, Revision, Sqlite, Store as _, Usage};
 
     const OLD: &[&str] = &["CREATE TABLE a (x)"];
     const NEW: &[&str] = &["CREATE TABLE a (x)", "CREATE TABLE b (x); INSERT INTO b VALUES (1)"];
@@ -130,5 +137,49 @@ mod tests {
         let changed = apply(&conn, path, &["CREATE TABLE a (y)", NEW[1]]).unwrap_err();
         assert!(matches!(changed, OpenError::ChangedMigration { version: 1, .. }), "{changed}");
         assert_eq!(tables(&conn), ["a", "migrations"]);
+    }
+
+    /// As the first version wrote them.
+    const WRITTEN_BY_1: &str = r#"
+        UPDATE meta SET revision = 41, master_key_check = x'0707070707070707070707070707070707070707070707070707070707070707';
+        INSERT INTO realms VALUES ('r', '{"name":"r","issuer":"https://r.example","tokens":{"access":{"secs":300,"nanos":0}}}');
+        INSERT INTO clients VALUES ('r', 'own', '{"realm":"r","id":"own","enabled":true,"grants":["client_credentials"],"scope":"a","access":{"secs":3600,"nanos":500000},"signing":"RS256","not_before":0}');
+        INSERT INTO clients VALUES ('r', 'plain', '{"realm":"r","id":"plain","grants":["client_credentials"],"access":null,"signing":null}');
+        INSERT INTO credentials VALUES ('r', 'own', 'k', '{"id":"k","label":"","kind":{"kind":"secret","digest":[7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7]},"created_at":1}');
+        INSERT INTO users VALUES ('r', 'u', '{"realm":"r","name":"u","subject":"s","password":"p","enabled":true,"created_at":1}');
+        INSERT INTO keys VALUES ('r', 'k', '{"realm":"r","kid":"k","algorithm":"ES256","sealed":[1],"announced_at":1,"signs_at":2,"retired_at":null,"gone_at":null}');
+        INSERT INTO families VALUES ('r', x'00000000000000000000000000000001', 3, 100, NULL, 900);
+        INSERT INTO families VALUES ('r', x'00000000000000000000000000000002', 3, 100, 100, 900);
+    "#;
+
+    #[tokio::test]
+    async fn a_database_of_version_1_keeps_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.db");
+        let conn = Connection::open(&path).unwrap();
+        apply(&conn, &path, &MIGRATIONS[..1]).unwrap();
+        conn.execute_batch(WRITTEN_BY_1).unwrap();
+        drop(conn);
+        let store = Sqlite::open(&path, &Options::default()).unwrap();
+        let found = store.load().await.unwrap();
+        assert_eq!((found.revision, found.master_key_check), (Revision(41), Some([7; 32])));
+        let names = (&*found.realms[0].name, &*found.users[0].name, &*found.keys[0].kid);
+        assert_eq!(names, ("r", "u", "k"));
+        let ids: Vec<_> = found.clients.iter().map(|c| (&*c.id, c.credentials.len())).collect();
+        assert_eq!(ids, [("own", 1), ("plain", 0)]);
+        assert_eq!(found.revoked.len(), 1);
+        let family = store.family("r", FamilyId(1_u128.to_be_bytes())).await.unwrap().unwrap();
+        assert_eq!((family.generation, family.revoked_at), (3, None));
+        let algorithms = vec![Algorithm::Rs256];
+        let longest_access = Some(Duration::from_millis(3_600_001));
+        let usage = Usage { realm: "r".to_owned(), algorithms, longest_access };
+        assert_eq!(found.usage, [usage]);
+        // Of what came before, nothing is known.
+        assert_eq!(store.touched(Revision(40)).await.unwrap().what, None);
+        assert_eq!(store.touched(Revision(41)).await.unwrap().what, Some(vec![]));
+        let removal = Change::RemoveClient { realm: "r".to_owned(), client: "own".to_owned() };
+        store.change(vec![removal], Some(Revision(41))).await.unwrap();
+        assert_eq!(store.outline().await.unwrap().usage, []);
+        assert_eq!(store.touched(Revision(41)).await.unwrap().what.unwrap().len(), 1);
     }
 }

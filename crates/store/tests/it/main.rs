@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[macro_use]
 mod conformance;
+mod as_needed;
 mod crash;
 mod failures;
 mod fixture;

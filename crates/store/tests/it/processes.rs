@@ -3,9 +3,9 @@
 use std::sync::{Arc, Barrier};
 
 use tokenry_core::family::Rotated;
-use tokenry_store::{Change, Store};
+use tokenry_store::{Change, Item, Store};
 
-use crate::fixture::{GRACE, InFile, at, family, make_realms, open, realm, rotation};
+use crate::fixture::{GRACE, InFile, at, client, family, make_realms, open, realm, rotation};
 
 #[test]
 fn a_new_database_is_made_once_however_many_open_it() {
@@ -36,6 +36,20 @@ async fn each_sees_what_the_other_did() {
     shell.revoke_family("r", family(1), at(1), at(9)).await.unwrap();
     assert!(server.revision().await.unwrap() > next);
     assert_eq!(server.rotate(rotation(family(1), 0, at(2))).await.unwrap(), Rotated::Revoked);
+}
+
+#[tokio::test]
+async fn a_client_put_by_another_process_is_told_and_found() {
+    let file = InFile::new();
+    let (server, shell) = (file.open(), file.open());
+    make_realms(&server, &["r"]).await;
+    let seen = server.revision().await.unwrap();
+    assert_eq!(server.client("r", "c").await.unwrap(), None);
+    let next = shell.change(vec![Change::PutClient(client("r", "c", &[]))], None).await.unwrap();
+    let touched = server.touched(seen).await.unwrap();
+    assert_eq!(touched.revision, next);
+    assert_eq!(touched.what, Some(vec![Item::Client { realm: "r".into(), id: "c".into() }]));
+    assert_eq!(server.client("r", "c").await.unwrap(), Some(client("r", "c", &[])));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
