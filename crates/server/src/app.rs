@@ -1,7 +1,10 @@
 //! The server's state, and the upkeep that keeps it current.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,8 +15,10 @@ use tokenry_core::family::FamilyId;
 use tokenry_core::key::{KeyStep, steps};
 use tokenry_core::master::Pepper;
 use tokenry_core::{MasterKey, Timestamp};
-use tokenry_store::{Change, Store, StoreError};
+use tokenry_store::{Change, Item, Revision, Store, StoreError};
 
+use crate::admission::Admission;
+use crate::clients::Clients;
 use crate::clock::{Clock, NoEntropy, random};
 use crate::directory::{Directory, RealmState, Resource};
 use crate::endpoint::token;
@@ -23,6 +28,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::{HashError, PasswordPool};
 use crate::reuse::Reuse;
+use crate::serve::REQUEST_ID;
 
 /// The authorization server, without a socket.
 #[derive(Debug)]
@@ -32,6 +38,10 @@ pub struct App {
     pub(crate) pepper: Pepper,
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
+    /// Up to where the store's changes have been taken up.
+    seen: AtomicU64,
+    pub(crate) clients: Clients,
+    pub(crate) admission: Admission,
     pub(crate) revoked_here: RevokedHere,
     pub(crate) passwords: PasswordPool,
     pub(crate) reuse: Reuse,
@@ -82,7 +92,7 @@ impl App {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Result<Arc<Self>, StartError> {
-        let snapshot = store.load().await?;
+        let snapshot = store.outline().await?;
         match snapshot.master_key_check {
             Some(check) if check != master.check() => return Err(StartError::WrongMasterKey),
             Some(_) => {}
@@ -93,6 +103,9 @@ impl App {
         let app = Arc::new(Self {
             pepper: master.pepper(),
             passwords: PasswordPool::new(limits.password_threads, random()?)?,
+            clients: Clients::new(Arc::clone(&store), limits.max_clients),
+            admission: Admission::default(),
+            seen: AtomicU64::new(snapshot.revision.0),
             store,
             master,
             clock,
@@ -102,8 +115,9 @@ impl App {
             metrics: Metrics::new(),
             limits,
         });
-        app.reload().await?;
+        app.rebuild().await?;
         app.look_after_keys().await?;
+        app.clients.learn_if_few().await?;
         Ok(app)
     }
 
@@ -112,15 +126,58 @@ impl App {
         self.clock.now()
     }
 
-    /// Takes a new snapshot of what is stored.
+    /// Takes up what has changed in the store, whoever changed it.
     pub async fn reload(&self) -> Result<(), StartError> {
-        let stored = self.store.load().await;
-        self.metrics.store_up.set(i64::from(stored.is_ok()));
+        let seen = Revision(self.seen.load(Ordering::Acquire));
+        let stale = self.directory.load().stale_at.is_some_and(|at| at <= self.now());
+        let touched = self.store.touched(seen).await;
+        self.metrics.store_up.set(i64::from(touched.is_ok()));
+        let touched = touched?;
+        let mut clients = Vec::new();
+        let mut rest = stale;
+        match touched.what {
+            None => {
+                self.clients.forget();
+                rest = true;
+            }
+            Some(items) => {
+                for item in items {
+                    match item {
+                        Item::Client { realm, id } => clients.push((realm, id)),
+                        Item::Rest => rest = true,
+                    }
+                }
+            }
+        }
+        for (realm, client) in &clients {
+            tracing::info!(realm, client, "client taken up as it is stored");
+        }
+        self.clients.touch(&clients).await?;
+        if rest {
+            self.rebuild().await?;
+            self.look_after_keys().await?;
+        }
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.clients.set(gauge(self.clients.count()));
+        self.metrics.clients_held.set(gauge(self.clients.held()));
+        self.seen.store(touched.revision.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes a new snapshot of everything but clients.
+    async fn rebuild(&self) -> Result<(), StartError> {
+        let stored = self.store.outline().await?;
         let before = self.directory.load_full();
-        let after =
-            Directory::build(stored?, &self.master, &self.metrics, self.now(), Some(&before));
-        self.metrics.clients.set(i64::try_from(after.client_count()).unwrap_or(i64::MAX));
-        tracing::debug!(revision = after.revision.0, "directory loaded");
+        let now = self.now();
+        let after = Directory::build(stored, &self.master, &self.metrics, now, Some(&before));
+        if before.revision != after.revision {
+            let realms = after.realms().count();
+            tracing::info!(
+                revision = after.revision.0,
+                realms,
+                "realms, users and keys taken up as they are stored"
+            );
+        }
         self.directory.store(Arc::new(after));
         Ok(())
     }
@@ -138,7 +195,7 @@ impl App {
             }
             // Another node may be at the same: whoever comes second starts again from what the first has made.
             match self.store.change(changes, Some(directory.revision)).await {
-                Ok(_) | Err(StoreError::Conflict) => self.reload().await?,
+                Ok(_) | Err(StoreError::Conflict) => self.rebuild().await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -182,10 +239,12 @@ impl App {
         let mut watch = interval(WATCH_EVERY);
         let mut keys = interval(KEYS_EVERY);
         let mut garbage = interval(GARBAGE_EVERY);
-        tokio::pin!(shutdown);
+        let mut admission = pin!(self.admission.watch());
+        let mut shutdown = pin!(shutdown);
         loop {
             let done = tokio::select! {
                 () = &mut shutdown => return,
+                () = &mut admission => return,
                 _ = watch.tick() => self.follow().await,
                 _ = keys.tick() => self.look_after_keys().await,
                 _ = garbage.tick() => self.collect_garbage().await,
@@ -198,13 +257,10 @@ impl App {
     }
 
     async fn follow(&self) -> Result<(), StartError> {
-        let current = self.directory.load();
-        let stale = current.stale_at.is_some_and(|at| at <= self.now());
-        if stale || self.store.revision().await? != current.revision {
-            self.reload().await?;
-            self.look_after_keys().await?;
+        self.reload().await?;
+        if !self.clients.knows_all() {
+            self.clients.learn().await?;
         }
-        self.metrics.store_up.set(1);
         Ok(())
     }
 
@@ -218,7 +274,7 @@ impl App {
         Ok(())
     }
 
-    /// Answers one request whose body has been read.
+    /// Answers one request whose body has been read. Its `x-request-id` header names it in the log.
     pub async fn handle(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Body> {
         let directory = self.directory.load_full();
         let (parts, body) = request.into_parts();
@@ -231,12 +287,14 @@ impl App {
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
             Resource::Token(endpoint) => {
+                let id = parts.headers.get(REQUEST_ID);
                 let at = token::At {
                     app: self,
                     directory: &directory,
                     state: &route.realm,
                     endpoint: endpoint.as_deref(),
                     peer,
+                    request_id: id.and_then(|id| id.to_str().ok()).unwrap_or_default(),
                 };
                 token::answer(at, &parts, &body).await
             }
@@ -253,7 +311,7 @@ impl App {
         let directory = self.directory.load();
         Summary {
             realms: directory.realms().map(|state| state.realm.issuer.to_string()).collect(),
-            clients: directory.client_count(),
+            clients: self.clients.count(),
         }
     }
 }
@@ -274,7 +332,7 @@ fn interval(every: Duration) -> tokio::time::Interval {
 }
 
 /// The host that a request is for, in lower case and without its port.
-fn host(parts: &http::request::Parts) -> Option<String> {
+fn host(parts: &http::request::Parts) -> Option<Cow<'_, str>> {
     let host = match parts.uri.host() {
         Some(host) => host,
         None => {
@@ -285,7 +343,11 @@ fn host(parts: &http::request::Parts) -> Option<String> {
             }
         }
     };
-    Some(host.to_ascii_lowercase())
+    Some(if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
 }
 
 fn not_found(keycloak: bool, path: &str) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! What the server knows, held in memory as one snapshot: realms, clients, users, keys, and where they answer.
+//! What the server knows, held in memory as one snapshot: realms, users, keys, and where they answer.
 //!
 //! A snapshot never changes. A change makes a new one; whoever holds the old one finishes with it.
 
@@ -10,8 +10,8 @@ use tokenry_core::jose::Algorithm;
 use tokenry_core::key::{KeyRecord, Stage};
 use tokenry_core::realm::{Dialect, Endpoint};
 use tokenry_core::refresh::Sealer;
-use tokenry_core::{Client, MasterKey, Realm, Timestamp, User};
-use tokenry_store::{Revision, Snapshot};
+use tokenry_core::{MasterKey, Realm, Timestamp, User};
+use tokenry_store::{Revision, Snapshot, Usage};
 
 use crate::document::Document;
 use crate::keyring::Keyring;
@@ -53,16 +53,12 @@ pub(crate) struct RealmState {
     pub(crate) sealer: Sealer,
     pub(crate) keyring: Keyring,
     pub(crate) metrics: RealmMetrics,
-    clients: HashMap<String, Arc<Client>>,
+    /// What its clients have of their own.
+    usage: Option<Usage>,
     users: HashMap<String, User>,
 }
 
 impl RealmState {
-    /// The client with this identifier.
-    pub(crate) fn client(&self, id: &str) -> Option<&Arc<Client>> {
-        self.clients.get(id)
-    }
-
     /// The user of this name.
     pub(crate) fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)
@@ -70,14 +66,14 @@ impl RealmState {
 
     /// The algorithms that the realm and its clients sign with.
     pub(crate) fn algorithms(&self) -> HashSet<Algorithm> {
-        let clients = self.clients.values().filter_map(|client| client.signing);
+        let clients = self.usage.iter().flat_map(|usage| usage.algorithms.iter().copied());
         clients.chain([self.realm.tokens.signing]).collect()
     }
 
     /// The longest lifetime of an access token that may be about.
     pub(crate) fn longest_access(&self) -> std::time::Duration {
-        let clients = self.clients.values().filter_map(|client| client.access);
-        clients.chain([self.realm.tokens.access]).max().unwrap_or_default()
+        let clients = self.usage.as_ref().and_then(|usage| usage.longest_access);
+        clients.unwrap_or_default().max(self.realm.tokens.access)
     }
 }
 
@@ -90,11 +86,8 @@ impl Directory {
         now: Timestamp,
         before: Option<&Self>,
     ) -> Self {
-        let mut clients: HashMap<String, HashMap<String, Arc<Client>>> = HashMap::new();
-        for client in stored.clients {
-            let of_realm = clients.entry(client.realm.clone()).or_default();
-            of_realm.insert(client.id.clone(), Arc::new(client));
-        }
+        let mut usage: HashMap<String, Usage> =
+            stored.usage.into_iter().map(|usage| (usage.realm.clone(), usage)).collect();
         let mut users: HashMap<String, HashMap<String, User>> = HashMap::new();
         for user in stored.users {
             users.entry(user.realm.clone()).or_default().insert(user.name.clone(), user);
@@ -119,7 +112,7 @@ impl Directory {
             let records = keys.remove(&name).unwrap_or_default();
             let state = Arc::new(RealmState {
                 keyring: Keyring::open(master, realm.dialect, records, open_before),
-                clients: clients.remove(&name).unwrap_or_default(),
+                usage: usage.remove(&name),
                 users: users.remove(&name).unwrap_or_default(),
                 metrics: metrics.of_realm(&name),
                 sealer,
@@ -206,11 +199,6 @@ impl Directory {
     /// All realms.
     pub(crate) fn realms(&self) -> impl Iterator<Item = &Arc<RealmState>> {
         self.realms.values()
-    }
-
-    /// How many clients there are.
-    pub(crate) fn client_count(&self) -> usize {
-        self.realms.values().map(|state| state.clients.len()).sum()
     }
 
     /// Whether a family was revoked before this snapshot was taken.

@@ -6,7 +6,9 @@
 //! What this crate does not do: read configuration, parse arguments, set up logging.
 
 mod admin;
+mod admission;
 mod app;
+mod clients;
 mod clock;
 mod dialect;
 mod directory;

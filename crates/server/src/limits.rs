@@ -9,6 +9,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests that may be under way at once; further ones are told to come again (503).
     pub max_requests: usize,
+    /// Clients held in memory; further ones are loaded from the store when they ask. Each takes some 600 bytes.
+    pub max_clients: usize,
     /// The largest body, in bytes: a form with a large assertion fits (413).
     pub max_body: usize,
     /// How long the head of a request may take, and how long a connection may be idle.
@@ -28,6 +30,7 @@ impl Default for Limits {
         Self {
             max_connections: 10_000,
             max_requests: 4_096,
+            max_clients: 100_000,
             max_body: 64 * 1024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),

@@ -41,8 +41,10 @@ pub(crate) struct Metrics {
     pub(crate) shed: Counter,
     /// Whether the store answered when it was asked last.
     pub(crate) store_up: Gauge,
-    /// Clients held in memory.
+    /// Clients that there are.
     pub(crate) clients: Gauge,
+    /// Clients held in memory.
+    pub(crate) clients_held: Gauge,
 }
 
 impl Metrics {
@@ -50,8 +52,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tokenry");
         let (issued, refused) = (Family::default(), Family::default());
         let (unavailable, reused) = (Family::default(), Family::default());
-        let (connections, store_up, clients) =
-            (Gauge::default(), Gauge::default(), Gauge::default());
+        let (connections, store_up) = (Gauge::default(), Gauge::default());
+        let (clients, clients_held) = (Gauge::default(), Gauge::default());
         let shed = Counter::default();
         registry.register("tokens_issued", "Access tokens issued", issued.clone());
         registry.register("token_requests_refused", "Token requests refused", refused.clone());
@@ -72,7 +74,8 @@ impl Metrics {
             "Whether the store answered when it was asked last",
             store_up.clone(),
         );
-        registry.register("clients", "Clients held in memory", clients.clone());
+        registry.register("clients", "Clients that there are", clients.clone());
+        registry.register("clients_held", "Clients held in memory", clients_held.clone());
         Self {
             registry,
             issued,
@@ -83,6 +86,7 @@ impl Metrics {
             shed,
             store_up,
             clients,
+            clients_held,
         }
     }
 

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -37,7 +38,8 @@ const MAX_STREAMS: u32 = 128;
 /// The largest head of a request, in bytes. Ours have a Basic header and little else.
 const MAX_HEAD: usize = 16 * 1024;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that names a request, in both directions and in the log.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers requests on `listener` until `shutdown` is done, and then finishes those it has accepted.
 pub async fn serve(
@@ -46,7 +48,12 @@ pub async fn serve(
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let server = Arc::new(Server { requests: Semaphore::new(app.limits.max_requests), app, tls });
+    let server = Arc::new(Server {
+        requests: Semaphore::new(app.limits.max_requests),
+        ids: RequestIds::new(),
+        app,
+        tls,
+    });
     let answer = |server: &Arc<Server>, stream, peer, watcher| {
         let server = Arc::clone(server);
         async move { server.connection(stream, peer, watcher).await }
@@ -108,6 +115,7 @@ struct Server {
     app: Arc<App>,
     tls: Option<Tls>,
     requests: Semaphore,
+    ids: RequestIds,
 }
 
 impl Server {
@@ -166,8 +174,11 @@ impl Server {
         }
     }
 
-    async fn request(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
-        let id = request_id(&request);
+    async fn request(&self, mut request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let id = self.ids.of(&request);
+        if let Some(id) = &id {
+            request.headers_mut().insert(REQUEST_ID, id.clone());
+        }
         let mut response = match self.requests.try_acquire() {
             Err(_) => {
                 self.app.metrics.shed.inc();
@@ -238,13 +249,30 @@ fn closing(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// The caller's request id, if it is harmless; otherwise one of ours.
-fn request_id(request: &Request<Incoming>) -> Option<HeaderValue> {
-    let theirs = request.headers().get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
-    theirs.cloned().or_else(|| {
-        let hex: String = random::<8>().ok()?.iter().map(|b| format!("{b:02x}")).collect();
-        HeaderValue::try_from(hex).ok()
-    })
+/// Names requests that come without a harmless name of their own.
+///
+/// A name is 16 hex digits: a random start for the process, and a count. It tells requests apart in a log; it is no
+/// secret.
+struct RequestIds {
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        // Without randomness the count begins at zero, and nothing can be issued anyway.
+        Self { next: AtomicU64::new(random().map_or(0, u64::from_ne_bytes)) }
+    }
+
+    /// The caller's request id, if it is harmless; otherwise the next of ours.
+    fn of(&self, request: &Request<Incoming>) -> Option<HeaderValue> {
+        let theirs = request.headers().get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+        theirs.cloned().or_else(|| {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let digit = |i: usize| HEX[(next >> (60 - 4 * i)) as usize & 15];
+            HeaderValue::from_bytes(&std::array::from_fn::<u8, 16, _>(digit)).ok()
+        })
+    }
 }
 
 /// 1 to 64 of `A-Z a-z 0-9 . _ -`: safe in every log.

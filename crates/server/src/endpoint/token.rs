@@ -11,7 +11,7 @@ use tokenry_core::grant::{self, AuthenticatedUser, Circumstances, Issue, Refresh
 use tokenry_core::realm::Endpoint;
 use tokenry_core::refresh::{RefreshToken, Subject};
 use tokenry_core::request::{Credentials, Grant, Presented, Received};
-use tokenry_core::{Refusal, Secret, Timestamp, TokenRequest, User};
+use tokenry_core::{Client, Refusal, Secret, Timestamp, TokenRequest, User};
 use tokenry_store::StoreError;
 
 use crate::app::App;
@@ -29,6 +29,8 @@ enum Failure {
     Refused(Refusal),
     /// We would have, and could not, for the moment.
     Unavailable(&'static str),
+    /// We could have, and others come first.
+    Shed,
 }
 
 impl From<Refusal> for Failure {
@@ -56,11 +58,13 @@ pub(crate) struct At<'a> {
     pub(crate) state: &'a Arc<RealmState>,
     pub(crate) endpoint: Option<&'a Endpoint>,
     pub(crate) peer: IpAddr,
+    /// The request's name in the log.
+    pub(crate) request_id: &'a str,
 }
 
 /// Answers a request to a token endpoint.
 pub(crate) async fn answer(at: At<'_>, parts: &Parts, body: &[u8]) -> Response<Body> {
-    let At { app, directory, state, endpoint, peer } = at;
+    let At { app, directory, state, endpoint, peer, request_id } = at;
     let voice = Voice { realm: &state.realm, endpoint };
     if parts.method != Method::POST {
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request");
@@ -68,17 +72,23 @@ pub(crate) async fn answer(at: At<'_>, parts: &Parts, body: &[u8]) -> Response<B
         return response;
     }
     let received = received(&parts.headers, parts.uri.query(), body, voice);
-    let walk = Walk { app, directory, state, voice, now: app.now(), peer };
-    let mut who = None;
+    let walk = Walk { app, directory, state, voice, now: app.now(), peer, request_id };
+    let mut who = Who::default();
     match walk.token(&received, &mut who).await {
         Ok(response) => response,
         Err(Failure::Refused(refusal)) => {
-            walk.tell_operator(&refusal, who.as_deref());
+            walk.tell_operator(&refusal, &who);
             voice.refuse(&refusal)
         }
+        Err(Failure::Shed) => unavailable(),
         Err(Failure::Unavailable(reason)) => {
             state.metrics.unavailable.inc();
-            tracing::error!(realm = state.realm.name, reason, "token request not served");
+            tracing::error!(
+                realm = state.realm.name,
+                request_id,
+                reason,
+                "token request not served"
+            );
             unavailable()
         }
     }
@@ -110,88 +120,137 @@ struct Walk<'a> {
     voice: Voice<'a>,
     now: Timestamp,
     peer: IpAddr,
+    request_id: &'a str,
+}
+
+/// Who a request is said to come from, for the log of a refusal; cut short, since strangers write it.
+#[derive(Default)]
+struct Who {
+    client: Option<String>,
+    user: Option<String>,
+}
+
+/// At most 100 characters of what a stranger sent.
+fn cut(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 impl Walk<'_> {
-    /// `who` is left with the client's identifier where the request is refused, for the log.
+    /// `who` is filled where the request is refused.
     async fn token(
         &self,
         received: &Received<'_>,
-        who: &mut Option<String>,
+        who: &mut Who,
     ) -> Result<Response<Body>, Failure> {
         let TokenRequest { credentials, grant } = TokenRequest::parse(received)?;
-        let presented = |who: &mut Option<String>| {
-            *who = credentials.client_id().map(|id| id.chars().take(100).collect());
-        };
+        let presented = |who: &mut Who| who.client = credentials.client_id().map(cut);
         if let Err(refusal) = &grant
             && self.voice.grant_comes_first(refusal)
         {
             presented(who);
             return Err(refusal.clone().into());
         }
-        let client = self.authenticate(&credentials, &grant).inspect_err(|_| presented(who))?;
+        if let Some(id) = credentials.client_id()
+            && !self.app.admission.admits(&self.state.realm.name, id)
+        {
+            self.app.metrics.shed.inc();
+            return Err(Failure::Shed);
+        }
+        let client =
+            self.authenticate(&credentials, &grant).await.inspect_err(|_| presented(who))?;
+        let user = match &grant {
+            Ok(Grant::Password { username, .. }) => Some(cut(username)),
+            _ => None,
+        };
         let granted = async {
             let mut issue = self.decide(&client, grant?).await?;
             let refresh = self.commit(&issue).await?;
             self.sign(&mut issue, refresh, credential(&client))
         };
-        granted.await.inspect_err(|_| *who = Some(client.registration().id.clone()))
+        let known = || Who { client: Some(client.registration().id.clone()), user };
+        granted.await.inspect_err(|_| *who = known())
     }
 
     /// Counts and logs a refusal.
-    fn tell_operator(&self, refusal: &Refusal, client: Option<&str>) {
+    fn tell_operator(&self, refusal: &Refusal, who: &Who) {
         self.state.metrics.refused(refusal.code());
-        let (realm, peer) = (&self.state.realm.name, self.peer);
+        let (realm, peer, request_id) = (&self.state.realm.name, self.peer, self.request_id);
+        let Who { client, user } = who;
+        let error = refusal.code().as_str();
         match refusal {
             Refusal::RefreshTokenReused | Refusal::RefreshTokenOfAnotherClient => {
-                tracing::warn!(realm, client, %peer, reason = %refusal, "refresh token misused");
+                tracing::warn!(realm, client, user, %peer, request_id, error, reason = %refusal, "refresh token misused");
             }
-            _ => tracing::info!(realm, client, %peer, reason = %refusal, "token request refused"),
+            _ => {
+                tracing::info!(realm, client, user, %peer, request_id, error, reason = %refusal, "token request refused");
+            }
         }
     }
 
-    fn authenticate(
+    async fn authenticate(
         &self,
         credentials: &Credentials,
         grant: &Result<Grant, Refusal>,
-    ) -> Result<AuthenticatedClient, Refusal> {
+    ) -> Result<AuthenticatedClient, Failure> {
         if let Some(endpoint) = self.voice.endpoint {
-            let client = self.state.client(&endpoint.client).ok_or(Refusal::UnknownClient)?;
-            return AuthenticatedClient::by_endpoint(client, endpoint);
+            let client = self.client(&endpoint.client).await?.ok_or(Refusal::UnknownClient)?;
+            return Ok(AuthenticatedClient::by_endpoint(&client, endpoint)?);
         }
         match credentials {
-            Credentials::Secret { presented, raw } => match (self.check(presented), raw) {
-                (Err(refusal), Some(raw)) => self.check(raw).map_err(|_| refusal),
+            Credentials::Secret { presented, raw } => match (self.check(presented).await, raw) {
+                (Err(Failure::Refused(refusal)), Some(raw)) => {
+                    self.check(raw).await.map_err(|_| refusal.into())
+                }
                 (first, _) => first,
             },
             Credentials::None { client_id } => {
-                let missing = || {
-                    client_id.as_ref().map_or(Refusal::NoClientId, |id| {
-                        match self.state.client(id) {
-                            Some(_) => Refusal::NoCredentials,
-                            None => Refusal::UnknownClient,
-                        }
-                    })
-                };
-                let Ok(Grant::RefreshToken { refresh_token, .. }) = grant else {
-                    return Err(missing());
-                };
-                // The refresh token names its client, which is enough where the realm says so (row 116).
-                let token =
-                    self.state.sealer.open(refresh_token.expose()).map_err(|_| missing())?;
-                if client_id.as_ref().is_some_and(|id| *id != token.client) {
-                    return Err(missing());
-                }
-                let client = self.state.client(&token.client).ok_or_else(missing)?;
-                let realm = self.state.realm.client_authentication;
-                AuthenticatedClient::by_refresh_token(client, &token, realm)
+                self.by_refresh_token(client_id.as_deref(), grant).await
             }
         }
     }
 
-    fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Refusal> {
-        let client = self.state.client(&presented.client_id);
-        authenticate(presented, client, &self.app.pepper, self.now)
+    async fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Failure> {
+        let client = self.client(&presented.client_id).await?;
+        Ok(authenticate(presented, client.as_ref(), &self.app.pepper, self.now)?)
+    }
+
+    /// The refresh token names its client, which is enough where the realm says so (row 116).
+    async fn by_refresh_token(
+        &self,
+        client_id: Option<&str>,
+        grant: &Result<Grant, Refusal>,
+    ) -> Result<AuthenticatedClient, Failure> {
+        let Ok(Grant::RefreshToken { refresh_token, .. }) = grant else {
+            return Err(self.missing(client_id).await);
+        };
+        let Ok(token) = self.state.sealer.open(refresh_token.expose()) else {
+            return Err(self.missing(client_id).await);
+        };
+        if client_id.is_some_and(|id| *id != token.client) {
+            return Err(self.missing(client_id).await);
+        }
+        let Some(client) = self.client(&token.client).await? else {
+            return Err(self.missing(client_id).await);
+        };
+        let realm = self.state.realm.client_authentication;
+        Ok(AuthenticatedClient::by_refresh_token(&client, &token, realm)?)
+    }
+
+    /// Nobody authenticated: what is missing depends on whether the client exists, which only Keycloak's dialect tells.
+    async fn missing(&self, client_id: Option<&str>) -> Failure {
+        let Some(id) = client_id else { return Refusal::NoClientId.into() };
+        match self.client(id).await {
+            Ok(Some(_)) => Refusal::NoCredentials.into(),
+            Ok(None) => Refusal::UnknownClient.into(),
+            Err(failure) => failure,
+        }
+    }
+
+    async fn client(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {
+        self.app.clients.get(&self.state.realm.name, id).await.map_err(|error| {
+            tracing::error!(%error, "client not loaded");
+            Failure::Unavailable("the store did not give a client")
+        })
     }
 
     async fn decide(&self, client: &AuthenticatedClient, grant: Grant) -> Result<Issue, Failure> {
@@ -305,7 +364,9 @@ impl Walk<'_> {
             credential,
             grant = %issue.grant,
             scope = %issue.scope,
+            subject = ?issue.subject,
             peer = %self.peer,
+            request_id = self.request_id,
             again = again.is_some(),
             "token issued"
         );
