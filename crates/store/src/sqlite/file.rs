@@ -18,6 +18,10 @@ const WAL_BYTES: u32 = 64 << 20;
 /// How much of the database the writer keeps in memory (64 MiB); readers have SQLite's 2 MiB.
 const WRITER_CACHE_KIB: i32 = 64 << 10;
 
+/// How often switching to the WAL is tried again: once for each process that opens a new file at the same time, which
+/// are two or three.
+const SWITCHES: u32 = 16;
+
 /// How many statements are kept prepared: more than there are in this crate.
 const STATEMENTS: usize = 64;
 
@@ -31,10 +35,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Connection, OpenErr
     }
     // Looked at before anything is written: what is refused stays as it was.
     migrations::version(&conn, path)?;
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(failed)?;
-    if mode != "wal" {
+    if use_wal(&conn).map_err(failed)? != "wal" {
         return Err(OpenError::NoWal { path: path.to_owned() });
     }
     for (name, value) in [
@@ -49,6 +50,22 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Connection, OpenErr
     }
     migrations::migrate(&conn, path)?;
     Ok(conn)
+}
+
+/// Switches to write-ahead logging, unless the file is that far; gives what is used then.
+fn use_wal(conn: &Connection) -> rusqlite::Result<String> {
+    let switch = || conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+    for _ in 0..SWITCHES {
+        match switch() {
+            // Switching reads first and then wants to write. Where two do so at once, SQLite fails one of them without
+            // regard to the timeout, since it would wait for ever; taking the lock in one step does wait.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                conn.execute_batch("BEGIN EXCLUSIVE; ROLLBACK")?;
+            }
+            other => return other,
+        }
+    }
+    switch()
 }
 
 /// Opens the file, which is known to be in order, for reading.
