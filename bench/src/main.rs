@@ -10,6 +10,7 @@ mod clock;
 mod issue;
 mod load;
 mod machine;
+mod peers;
 mod problem;
 mod process;
 mod rounds;

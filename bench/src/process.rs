@@ -40,8 +40,10 @@ impl Launch {
     }
 
     /// One of this program's own commands.
-    pub(crate) fn own(command: &str) -> Result<Self> {
-        Ok(Self::new(std::env::current_exe()?).arg(command))
+    ///
+    /// Of the program that runs: another build may have taken its place on the disk in the meantime.
+    pub(crate) fn own(command: &str) -> Self {
+        Self::new(format!("/proc/{}/exe", std::process::id())).arg(command)
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -78,9 +80,9 @@ impl Launch {
 
     fn command(&self) -> Result<Command> {
         // Each of these replaces itself by the next, so that the process identifier is the program's.
-        // The first has it killed when we die without a chance to do so ourselves.
+        // The first has it told to end when we die without a chance to do so ourselves.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "prlimit", &format!("--nofile={OPEN_FILES}")]);
+        command.args(["--pdeathsig", "TERM", "prlimit", &format!("--nofile={OPEN_FILES}")]);
         if let Some(cores) = &self.cores {
             command.args(["taskset", "-c", cores]);
         }

@@ -134,7 +134,7 @@ pub(crate) async fn load(settings: &Settings, plan: &Plan) -> Result<Outcome> {
         plan.measure_ms = millis(settings.measure);
     }
     let within = Duration::from_millis(plan.warmup_ms + plan.measure_ms) + Duration::from_secs(60);
-    let output = Launch::own("load")?
+    let output = Launch::own("load")
         .on(&settings.load_core)
         .output(Some(&serde_json::to_string(&plan)?), within)
         .await?;
@@ -143,7 +143,7 @@ pub(crate) async fn load(settings: &Settings, plan: &Plan) -> Result<Outcome> {
 
 async fn rows(settings: &Settings, parent: &std::path::Path) -> Result<f64> {
     let folder = tempfile::tempdir_in(parent)?;
-    let output = Launch::own("rows")?
+    let output = Launch::own("rows")
         .arg(folder.path())
         .arg(settings.measure.as_secs_f64().to_string())
         .on(&settings.server_core)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::load::{Plan, RequestPlan, TlsPlan, request};
-use crate::problem::{Doing as _, Problem, Result};
+use crate::problem::{Doing as _, Result};
 use crate::process::{Launch, Process};
 
 /// What each realm of the benchmark has at the end of its file.
@@ -32,8 +32,9 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// Builds the command as it is released.
-    pub(crate) async fn build(log_level: Option<&str>) -> Result<Self> {
+    /// Builds the command as it is released, and keeps a copy in a folder: a later build must not change what is
+    /// measured.
+    pub(crate) async fn build(folder: &Path, log_level: Option<&str>) -> Result<Self> {
         let own = std::env::current_exe()?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         Launch::new(cargo)
@@ -42,10 +43,9 @@ impl Binary {
             .output(None, Duration::from_secs(3600))
             .await
             .doing("building tokenry")?;
-        let path = own.with_file_name("tokenry");
-        if !path.is_file() {
-            return Err(Problem::new("run the benchmark with `cargo xtask bench issue`"));
-        }
+        let path = folder.join("tokenry");
+        std::fs::copy(own.with_file_name("tokenry"), &path)
+            .doing("run the benchmark with `cargo xtask bench issue`")?;
         Ok(Self { path, log_level: log_level.map(str::to_owned) })
     }
 

@@ -141,12 +141,13 @@ async fn measure(options: &Options) -> Result<()> {
     // Beside what is built, so that it lies on a real disk and not in memory: the log has to be durable.
     let target = std::env::current_exe()?.with_file_name("bench");
     std::fs::create_dir_all(&target)?;
+    let folder = tempfile::tempdir_in(&target)?;
     let mut bench = Bench {
         quick: options.quick,
         settings: options.settings(),
-        tokenry: Binary::build(options.log_level.as_deref()).await?,
+        tokenry: Binary::build(folder.path(), options.log_level.as_deref()).await?,
         report: Report::default(),
-        folder: tempfile::tempdir_in(&target)?,
+        folder,
         machine,
     };
     for (part, about) in PARTS {
@@ -189,7 +190,7 @@ impl Bench {
 
     /// Starts the bound on the server's core.
     async fn bound(&self, kind: &str, tls: Option<&Installation>) -> Result<Bound> {
-        let mut launch = Launch::own("bound")?.arg(kind).on(&self.settings.server_core);
+        let mut launch = Launch::own("bound").arg(kind).on(&self.settings.server_core);
         if let Some(installation) = tls {
             launch = launch
                 .arg("--tls")

@@ -1,6 +1,8 @@
 //! Refresh tokens: in the answer to client_credentials, and each policy of refreshing.
 
+use super::sign::warm;
 use super::{Bench, Line};
+use crate::peers::{Kind, with_refresh};
 use crate::problem::{Problem, Result};
 use crate::rounds::{Contender, Series, Spread, Work, interleave};
 use crate::tokenry::{Realm, Serve, plan};
@@ -30,14 +32,21 @@ pub(super) async fn unwritten(bench: &mut Bench) -> Result<()> {
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;
     let bound = bench.bound("ES256", None).await?;
     let before = installation.database_size();
-    let contenders = vec![
+    let mut contenders = vec![
         Contender::load("bound", plan(bound.address, installation.asking("keep")?)),
         Contender::load("given", server.plan(installation.asking("reissue")?)),
         Contender::load("keep", server.plan(installation.refreshing("keep")?)),
         Contender::load("reissue", server.plan(installation.refreshing("reissue")?)),
     ];
+    let peer = match with_refresh("ES256", &core).await {
+        Ok(peer) => warm(&bench.settings, &peer, Kind::Keycloak).await.map(|()| peer),
+        Err(problem) => Err(problem),
+    };
+    if let Ok(peer) = &peer {
+        contenders.push(Contender::load(peer.name.clone(), peer.refreshing()));
+    }
     let series = interleave(&bench.settings, &contenders).await?;
-    let [bound, given, keep, reissue] = &series[..] else {
+    let [bound, given, keep, reissue, ..] = &series[..] else {
         return Err(Problem::new("a contender is missing"));
     };
     for (what, series) in [
@@ -46,6 +55,17 @@ pub(super) async fn unwritten(bench: &mut Bench) -> Result<()> {
         ("refresh that reissues the refresh token, ES256: share of the bound", reissue),
     ] {
         bench.report.add(Line::share("refresh", what, series, series.over(bound), TARGET));
+    }
+    match (peer, series.get(4)) {
+        (Ok(peer), Some(theirs)) => {
+            let what = "refresh that reissues, ES256";
+            bench.report.add(Line::faster("refresh", what, reissue, theirs));
+            peer.end().await;
+        }
+        (peer, _) => {
+            let reason = peer.err().map_or_else(String::new, |problem| problem.to_string());
+            bench.report.add(Line::blank("refresh", "Keycloak, refresh, ES256", reason));
+        }
     }
     let grown = installation.database_size().saturating_sub(before);
     bench.report.add(Line::judged(

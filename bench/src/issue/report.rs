@@ -96,6 +96,22 @@ impl Line {
         }
     }
 
+    /// How many times faster Tokenry is than a peer.
+    pub(crate) fn faster(part: &str, what: &str, tokenry: &Series, peer: &Series) -> Self {
+        let Spread { median, min, max } = tokenry.over(peer);
+        let mut measured = format!(
+            "{median:.1} times ({min:.1}–{max:.1}); {}/s against {}/s",
+            thousands(tokenry.rate()),
+            thousands(peer.rate())
+        );
+        // Its troubles make the peer no slower than it is; they are told.
+        if let Some(problem) = &peer.problem {
+            let _ = write!(measured, "; the peer: {problem}");
+        }
+        let met = median > 1.0 && tokenry.problem.is_none();
+        Self::judged(part, format!("{what}: Tokenry over {}", peer.name), measured, "> 1", met)
+    }
+
     /// A share without a target.
     pub(crate) fn compared(
         part: &str,

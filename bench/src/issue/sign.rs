@@ -2,8 +2,10 @@
 
 use super::report::Speed;
 use super::{Bench, Line};
+use crate::load::Plan;
+use crate::peers::{Kind, Peer};
 use crate::problem::{Problem, Result};
-use crate::rounds::{Contender, Series, interleave};
+use crate::rounds::{self, Contender, Series, Settings, interleave};
 use crate::tokenry::{Realm, Serve, plan};
 
 /// What share of the bound Tokenry has to reach: the less a signature costs, the more the rest of a request counts.
@@ -23,12 +25,19 @@ pub(super) async fn measure(bench: &mut Bench, algorithm: &str) -> Result<()> {
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;
     let bound = bench.bound(algorithm, None).await?;
     let asking = installation.asking(&name)?;
-    let contenders = vec![
+    let mut contenders = vec![
         Contender::load("bound", plan(bound.address, asking.clone())),
         Contender::load("tokenry", server.plan(asking)),
     ];
+    let peers = start_peers(bench, algorithm).await;
+    contenders.extend(peers.iter().map(|peer| Contender::load(peer.name.clone(), peer.asking())));
     let series = interleave(&bench.settings, &contenders).await?;
-    let [bound, tokenry, ..] = &series[..] else {
+    for peer in peers {
+        peer.end().await;
+    }
+    server.process.end().await;
+
+    let [bound, tokenry, peers @ ..] = &series[..] else {
         return Err(Problem::new("a contender is missing"));
     };
     signs_with(tokenry, algorithm)?;
@@ -42,8 +51,43 @@ pub(super) async fn measure(bench: &mut Bench, algorithm: &str) -> Result<()> {
     for one in [bound, tokenry] {
         bench.report.speed(Speed::new(algorithm, one, bound));
     }
-    server.process.end().await;
+    for peer in peers {
+        match signs_with(peer, algorithm) {
+            Ok(()) => {
+                bench.report.add(Line::faster(algorithm, algorithm, tokenry, peer));
+                bench.report.speed(Speed::new(algorithm, peer, bound));
+            }
+            Err(problem) => {
+                bench.report.add(Line::blank(algorithm, &peer.name, problem.to_string()))
+            }
+        }
+    }
     Ok(())
+}
+
+/// Starts and warms what peers there are; the others are blank lines.
+async fn start_peers(bench: &mut Bench, algorithm: &str) -> Vec<Peer> {
+    let mut running = Vec::new();
+    for kind in Kind::ALL {
+        let started = match kind.start(algorithm, &bench.settings.server_core).await {
+            Ok(peer) => warm(&bench.settings, &peer, kind).await.map(|()| peer),
+            Err(problem) => Err(problem),
+        };
+        match started {
+            Ok(peer) => running.push(peer),
+            Err(problem) => {
+                let what = format!("{}, {algorithm}", kind.name());
+                bench.report.add(Line::blank(algorithm, what, problem.to_string()));
+            }
+        }
+    }
+    running
+}
+
+/// Lets a peer run before it is measured.
+pub(super) async fn warm(settings: &Settings, peer: &Peer, kind: Kind) -> Result<()> {
+    let measure_ms = kind.warmup().as_millis().try_into()?;
+    rounds::load(settings, &Plan { measure_ms, ..peer.asking() }).await.map(|_| ())
 }
 
 /// Whether the answers really hold tokens of this algorithm.
