@@ -26,6 +26,10 @@ cargo xtask fuzz [TARGET]... [--seconds N] [--reproduce FILE]
       --seconds N         how long each target runs (default 60)
       --reproduce FILE    run one target on one input, such as one that it failed on
 
+cargo xtask bench issue [--quick] [--only PART]... [--list]
+    Measures how fast Tokenry issues, against the bound and its peers; prints the report and writes it to
+    docs/benchmarks.md. `cargo xtask bench help` says what else it takes.
+
 cargo xtask help
     Prints this text.";
 
@@ -47,6 +51,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Test { only, fuzz_seconds } => steps::run(&only, fuzz_seconds)?,
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds)?,
         Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
+        Task::Bench { args } => bench(&args)?,
     }
     Ok(())
 }
@@ -62,10 +67,17 @@ enum Task {
     Test { only: Vec<String>, fuzz_seconds: u32 },
     Fuzz { targets: Vec<String>, seconds: u32 },
     Reproduce { target: String, input: PathBuf },
+    Bench { args: Vec<String> },
 }
 
 impl Task {
     fn parse(args: &[String]) -> Result<Self, Problem> {
+        if let Some((first, rest)) = args.split_first()
+            && first == "bench"
+        {
+            // It has a help of its own.
+            return Ok(Self::Bench { args: rest.to_vec() });
+        }
         if args.iter().any(|arg| matches!(arg.as_str(), "--help" | "-h" | "help")) {
             return Ok(Self::Help);
         }
@@ -111,6 +123,13 @@ impl Task {
     }
 }
 
+/// Runs the benchmark as it is released; everything else is its own affair.
+fn bench(args: &[String]) -> Result<(), Problem> {
+    let mut cargo = command::cargo("run");
+    cargo.args(["--release", "--quiet", "--package", "tokenry-bench", "--"]).args(args);
+    command::run(&mut cargo)
+}
+
 fn value<'a>(option: &str, value: Option<&'a String>) -> Result<&'a String, Problem> {
     value.ok_or_else(|| format!("`{option}` needs a value"))
 }
@@ -153,6 +172,10 @@ mod tests {
         assert_eq!(
             parse("fuzz jws --reproduce x"),
             Ok(Task::Reproduce { target: "jws".into(), input: "x".into() })
+        );
+        assert_eq!(
+            parse("bench issue --help"),
+            Ok(Task::Bench { args: vec!["issue".into(), "--help".into()] })
         );
         for bad in [
             "tset",
