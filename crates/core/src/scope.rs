@@ -82,11 +82,14 @@ impl FromStr for Scope {
     type Err = MalformedScope;
 
     fn from_str(s: &str) -> Result<Self, MalformedScope> {
-        if s.bytes().all(|b| b == b' ' || is_scope_char(b)) {
-            Ok(s.split(' ').filter(|token| !token.is_empty()).collect())
-        } else {
-            Err(MalformedScope)
+        if !s.bytes().all(|b| b == b' ' || is_scope_char(b)) {
+            return Err(MalformedScope);
         }
+        // Most scopes are written as they are kept.
+        if s.split(' ').is_sorted_by(|a, b| !a.is_empty() && a < b) && !s.starts_with(' ') {
+            return Ok(Self { text: s.to_owned() });
+        }
+        Ok(s.split(' ').filter(|token| !token.is_empty()).collect())
     }
 }
 
@@ -125,6 +128,12 @@ mod tests {
         assert_eq!(scope.as_str(), "a b");
         assert_eq!(scope, "b a".parse().unwrap());
         assert_ne!(scope, "A b".parse().unwrap());
+        for odd in [" a b", "a b ", "a  b", "b a", "a b b", " a  b  a "] {
+            assert_eq!(odd.parse::<Scope>().unwrap(), scope, "{odd:?}");
+        }
+        for empty in ["", " ", "  "] {
+            assert!(empty.parse::<Scope>().unwrap().is_empty(), "{empty:?}");
+        }
     }
 
     #[test]

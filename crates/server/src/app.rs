@@ -26,7 +26,7 @@ use crate::http_answer::{Body, error};
 use crate::keyring;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::password::{HashError, PasswordPool};
+use crate::password::PasswordPool;
 use crate::reuse::Reuse;
 use crate::serve::REQUEST_ID;
 
@@ -64,9 +64,6 @@ pub enum StartError {
     /// No random numbers.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The password pool could not be made.
-    #[error(transparent)]
-    Password(#[from] HashError),
 }
 
 /// How often the store is asked whether somebody else changed something.
@@ -102,7 +99,7 @@ impl App {
         }
         let app = Arc::new(Self {
             pepper: master.pepper(),
-            passwords: PasswordPool::new(limits.password_threads, random()?)?,
+            passwords: PasswordPool::new(limits.password_threads, random()?),
             clients: Clients::new(Arc::clone(&store), limits.max_clients),
             admission: Admission::default(),
             seen: AtomicU64::new(snapshot.revision.0),

@@ -122,14 +122,8 @@ impl Keyring {
 
     /// The key that signs with an algorithm at `now`.
     pub(crate) fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Signer> {
-        let of_algorithm: Vec<&KeyRecord> =
-            self.records.iter().filter(|r| r.algorithm == algorithm).collect();
-        let record = match of_algorithm[..] {
-            [] => None,
-            [only] if only.stage(now) == Stage::Signing => Some(only),
-            _ => signing(&self.records, now, algorithm),
-        };
-        record.and_then(|r| self.signers.get(&r.kid)).map(|signer| &**signer)
+        let record = signing(&self.records, now, algorithm)?;
+        self.signers.get(&record.kid).map(|signer| &**signer)
     }
 
     /// The records of one algorithm.

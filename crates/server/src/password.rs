@@ -3,8 +3,8 @@
 //! A comparison takes tens of milliseconds and 19 MiB by design. Done beside the token endpoint it would be a way to
 //! stop it, so only a few run at once, few wait, and the rest is told to come again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash as Phc;
@@ -57,18 +57,21 @@ pub(crate) struct Busy;
 pub(crate) struct PasswordPool {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Compared with where there is no user, so that nobody can tell by the time.
-    nobody: PasswordHash,
+    /// Compared with where there is no user, so that nobody can tell by the time. Made when the first password is
+    /// compared, whoever's it is: it takes as long as a comparison, which a start need not wait for.
+    nobody: Arc<OnceLock<Option<PasswordHash>>>,
+    salt: [u8; 16],
 }
 
 impl PasswordPool {
     /// A pool that runs up to `threads` comparisons at once.
-    pub(crate) fn new(threads: usize, salt: [u8; 16]) -> Result<Self, HashError> {
-        Ok(Self {
+    pub(crate) fn new(threads: usize, salt: [u8; 16]) -> Self {
+        Self {
             running: Arc::new(Semaphore::new(threads.max(1))),
             waiting: AtomicUsize::new(0),
-            nobody: hash(&Secret::new("nobody has this password"), salt)?,
-        })
+            nobody: Arc::default(),
+            salt,
+        }
     }
 
     /// Whether the password is the one of the hash; never for `None`, which takes as long.
@@ -80,10 +83,12 @@ impl PasswordPool {
         let _waiting = Waiting::enter(&self.waiting)?;
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Busy)?;
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.nobody.clone());
+        let (nobody, salt) = (Arc::clone(&self.nobody), self.salt);
         let compared = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            verify(&hash, &password)
+            let make = || self::hash(&Secret::new("nobody has this password"), salt).ok();
+            let nobody = nobody.get_or_init(make).as_ref();
+            hash.as_ref().or(nobody).is_some_and(|hash| verify(hash, &password))
         });
         compared.await.map(|same| same && known).map_err(|_| Busy)
     }
@@ -111,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_matches_its_hash_and_nothing_matches_nobody() {
-        let pool = PasswordPool::new(1, [1; 16]).unwrap();
+        let pool = PasswordPool::new(1, [1; 16]);
         let stored = hash(&Secret::new("correct horse"), [2; 16]).unwrap();
         assert!(stored.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert_eq!(
@@ -124,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_its_queue_the_pool_is_busy() {
-        let pool = PasswordPool::new(1, [1; 16]).unwrap();
+        let pool = PasswordPool::new(1, [1; 16]);
         pool.waiting.store(MAX_WAITING, Ordering::Relaxed);
         assert_eq!(pool.matches(None, Secret::new("x")).await, Err(Busy));
         assert_eq!(pool.waiting.load(Ordering::Relaxed), MAX_WAITING);
