@@ -37,6 +37,9 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     pub(crate) config: PathBuf,
+    /// Whether the command line names it, rather than the environment or nobody.
+    #[arg(skip)]
+    pub(crate) config_given: bool,
     /// What the answer looks like: on standard output, and what went wrong on standard error.
     #[arg(
         long,
@@ -53,7 +56,7 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// For people.
     Text,
-    /// One JSON object.
+    /// One JSON object; one per line from `demo`, which has much to say.
     Json,
 }
 
@@ -90,10 +93,16 @@ pub(crate) enum Command {
 /// What can be done with clients.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Registers a client, or replaces its registration; its secrets stay.
+    /// Registers a client.
     Add(client::Add),
     /// Lists clients.
     List(client::List),
+    /// Keeps a client from getting tokens, until it is enabled again.
+    Disable(client::Disable),
+    /// Lets a client that was disabled have tokens again.
+    Enable(client::Enable),
+    /// Ends every refresh token that a client has been given until now.
+    Revoke(client::Revoke),
     /// Removes a client with its secrets.
     Remove(client::Remove),
     /// The secrets of a client: add a new one, watch the old one fall silent, remove it.

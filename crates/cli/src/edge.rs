@@ -51,6 +51,14 @@ pub(crate) fn hand_over(path: &Path, secret: &Secret, what: &str) -> Result<(), 
     })
 }
 
+/// Removes the file of a secret that came to nothing.
+pub(crate) fn take_back(path: &Path, error: Diagnostic) -> Diagnostic {
+    match std::fs::remove_file(path) {
+        Ok(()) => error,
+        Err(_) => error.help(format!("what stands in {} is of no use", path.display())),
+    }
+}
+
 /// Reads a secret from a file, or from standard input if the file is `-`. A line break at its end is not part of it.
 ///
 /// `what` names it in errors, which never repeat it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokenry_core::realm::Realm;
 use tokenry_core::{Client, MasterKey};
-use tokenry_store::{Change, Revision, Snapshot, Store, StoreError};
+use tokenry_store::{Change, OpenError, Revision, Snapshot, Store, StoreError};
 
 use crate::args::Global;
 use crate::config::{Config, master_key};
@@ -21,20 +21,11 @@ pub(crate) struct Installation {
     pub(crate) snapshot: Snapshot,
 }
 
-/// Whether a store that is not there is made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Missing {
-    /// It is made.
-    Make,
-    /// It is an error.
-    Refuse,
-}
-
 impl Installation {
     /// Reads the configuration and opens what it names.
     pub(crate) async fn open(global: &Global, output: Output) -> Result<Self, Diagnostics> {
         let mut diagnostics = Diagnostics::default();
-        let opened = Self::open_noting(global, Missing::Refuse, &mut diagnostics).await;
+        let opened = Self::open_noting(global, &mut diagnostics).await;
         match opened {
             Some(opened) => {
                 output.complain(&diagnostics);
@@ -47,15 +38,12 @@ impl Installation {
     /// The same, noting everything that is wrong.
     pub(crate) async fn open_noting(
         global: &Global,
-        missing: Missing,
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
         let config = Config::read(&global.config, diagnostics)?;
         let master = master_key::load(&config).map_err(|error| diagnostics.push(error)).ok();
-        // A store is not even made where the master key that would belong to it is unreadable.
-        let missing = if master.is_some() { missing } else { Missing::Refuse };
         let (store, snapshot) =
-            open_store(&config, missing).await.map_err(|error| diagnostics.push(error)).ok()?;
+            open_store(&config).await.map_err(|error| diagnostics.push(error)).ok()?;
         let master = master?;
         if snapshot.master_key_check.is_some_and(|check| check != master.check()) {
             diagnostics.push(wrong_master_key(&config));
@@ -87,6 +75,23 @@ impl Installation {
         self.change(changes, Some(self.snapshot.revision))
             .await
             .map_err(|error| store_failed(&error))
+    }
+
+    /// Undoes a change whose outcome nobody has seen; gives the error with what became of it.
+    ///
+    /// With `expected`, only if nothing else has changed since that revision.
+    pub(crate) async fn undo(
+        &self,
+        undo: Change,
+        expected: Option<Revision>,
+        unseen: Diagnostic,
+        what: &str,
+    ) -> Diagnostic {
+        match self.store.change(vec![undo], expected).await {
+            Ok(_) => unseen.help(format!("nobody has seen it, so {what} was taken back")),
+            Err(error) => unseen
+                .help(format!("nobody has seen it, and {what} could not be taken back: {error}")),
+        }
     }
 
     /// The realm of this name.
@@ -139,16 +144,17 @@ pub(crate) fn store_failed(error: &StoreError) -> Diagnostic {
     }
 }
 
-async fn open_store(
-    config: &Config,
-    missing: Missing,
-) -> Result<(Arc<dyn Store>, Snapshot), Diagnostic> {
+async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Snapshot), Diagnostic> {
     let at = &config.store.span;
-    let opened = match missing {
-        Missing::Make => tokenry_store::open(&config.store.value).await,
-        Missing::Refuse => tokenry_store::open_existing(&config.store.value).await,
-    };
-    let store = opened.map_err(|error| config.error(at, error.to_string()))?;
+    let store = tokenry_store::open_existing(&config.store.value).await.map_err(|error| {
+        match &error {
+            // A path with a typing mistake must not look like a server without realms.
+            OpenError::Missing { path } => config
+                .error(at, format!("there is no store at {}", path.display()))
+                .help("correct the path, or make an empty one with `tokenry init --store`"),
+            _ => config.error(at, error.to_string()),
+        }
+    })?;
     let snapshot = store.load().await.map_err(|error| config.error(at, error.to_string()))?;
     Ok((store, snapshot))
 }

@@ -1,6 +1,7 @@
 //! The `tokenry` binary: runs the authorization server, and does everything around it from the command line.
 
 mod args;
+mod certificate;
 mod commands;
 mod config;
 mod diagnostic;

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokenry_store::StoreError;
 
 use super::Outcome;
 use crate::args::Global;
 use crate::diagnostic::Diagnostics;
 use crate::edge;
-use crate::installation::{Installation, Missing, store_failed};
+use crate::installation::{Installation, store_failed};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::realm_file::Drafts;
@@ -40,9 +40,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
     let mut diagnostics = Diagnostics::default();
     let drafts = Drafts::read(&arguments.files, &mut diagnostics);
-    let missing =
-        if arguments.dry_run || diagnostics.has_errors() { Missing::Refuse } else { Missing::Make };
-    let installation = Installation::open_noting(global, missing, &mut diagnostics).await;
+    let installation = Installation::open_noting(global, &mut diagnostics).await;
     let stored = installation.as_ref().map_or(&[][..], |i| &i.snapshot.realms);
     drafts.check_with(stored, &mut diagnostics);
     let Some(installation) = installation.filter(|_| !diagnostics.has_errors()) else {
@@ -54,7 +52,8 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     let plan = Plan::new(&declarations, &installation.snapshot, arguments.prune, edge::now());
     let applied = !arguments.dry_run && !plan.is_empty();
     if !output.is_json() && !plan.text().is_empty() {
-        crate::output::print(&plan.text());
+        // Nobody agrees to what could not be shown.
+        output.answer(&Value::Null, || plan.text())?;
     }
     if applied {
         carry_out(&installation, &plan, |snapshot| {
@@ -64,11 +63,13 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     }
     let mut json = plan.json();
     json["applied"] = json!(applied);
-    output.answer(&json, || match (plan.is_empty(), arguments.dry_run) {
+    json["dry_run"] = json!(arguments.dry_run);
+    json["nothing_to_do"] = json!(plan.is_empty());
+    output.done(&json, || match (plan.is_empty(), arguments.dry_run) {
         (true, _) => "nothing to do".to_owned(),
         (false, true) => "nothing was changed, since this is a dry run".to_owned(),
         (false, false) => "done".to_owned(),
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

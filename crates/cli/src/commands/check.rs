@@ -5,16 +5,21 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use tokenry_core::realm::Realm;
 
-use super::{Outcome, serve};
+use super::Outcome;
 use crate::args::Global;
+use crate::certificate::{self, Loaded};
 use crate::config::Config;
-use crate::diagnostic::Diagnostics;
-use crate::installation::{Installation, Missing};
+use crate::diagnostic::{Diagnostic, Diagnostics, quoted};
+use crate::edge;
+use crate::installation::Installation;
 use crate::output::Output;
 use crate::realm_file::Drafts;
 
 /// Looks whether configuration, store, master key, certificates and realm files are good.
+///
+/// It changes nothing. With --output json everything that is found is part of the answer, on standard output.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Realm files to look at too.
@@ -25,33 +30,38 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
     let mut diagnostics = Diagnostics::default();
     let drafts = Drafts::read(&arguments.files, &mut diagnostics);
-    if let Some(config) = Config::read(&global.config, &mut Diagnostics::default())
-        && let Err(bad) = serve::tls(&config)
-    {
-        diagnostics.append(bad);
-    }
-    let installation = Installation::open_noting(global, Missing::Refuse, &mut diagnostics).await;
+    let config = Config::read(&global.config, &mut Diagnostics::default());
+    let loaded = config.as_ref().and_then(|config| {
+        certificate::load(config).map_err(|bad| diagnostics.append(bad)).ok().flatten()
+    });
+    let installation = Installation::open_noting(global, &mut diagnostics).await;
     let stored = installation.as_ref().map_or(&[][..], |i| &i.snapshot.realms);
     drafts.check_with(stored, &mut diagnostics);
-    let Some(installation) = installation.filter(|_| !diagnostics.has_errors()) else {
-        return Err(diagnostics);
+    let readable = !diagnostics.has_errors();
+    let declared: Vec<Realm> = drafts.into_declarations().into_iter().map(|d| d.realm).collect();
+    if let Some(config) = &config {
+        let kept = stored.iter().filter(|realm| declared.iter().all(|d| d.name != realm.name));
+        let realms: Vec<&Realm> = declared.iter().chain(kept).collect();
+        transport(config, loaded.as_ref(), &realms, &mut diagnostics);
+    }
+    let Some(installation) = installation.filter(|_| readable && !diagnostics.has_errors()) else {
+        return not_good(diagnostics, output);
     };
-    output.complain(&diagnostics);
 
-    let declared: Vec<String> =
-        drafts.into_declarations().into_iter().map(|d| d.realm.name).collect();
     let snapshot = &installation.snapshot;
     let config = &installation.config;
-    let json = json!({
-        "ok": true,
-        "listen": config.listen.value.to_string(),
-        "tls": config.tls.is_some(),
-        "store": config.store.value,
-        "realms": snapshot.realms.iter().map(|r| &r.name).collect::<Vec<_>>(),
-        "clients": snapshot.clients.len(),
-        "users": snapshot.users.len(),
-        "declared_realms": declared,
-    });
+    let mut json = diagnostics.json();
+    json["ok"] = json!(true);
+    json["listen"] = json!(config.listen.value.to_string());
+    json["tls"] = json!(config.tls.is_some());
+    json["store"] = json!(config.store.value);
+    json["realms"] = json!(snapshot.realms.iter().map(|r| &r.name).collect::<Vec<_>>());
+    json["clients"] = json!(snapshot.clients.len());
+    json["users"] = json!(snapshot.users.len());
+    json["declared_realms"] = json!(declared.iter().map(|r| &r.name).collect::<Vec<_>>());
+    if !output.is_json() {
+        output.complain(&diagnostics);
+    }
     output.answer(&json, || {
         let tls = if config.tls.is_some() { "TLS" } else { "plain HTTP" };
         let mut lines = vec![
@@ -68,15 +78,68 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
                 snapshot.users.len()
             ),
         ];
-        lines.extend(
-            arguments
-                .files
-                .iter()
-                .zip(&declared)
-                .map(|(file, realm)| format!("realm file {}: good; realm {realm}", file.display())),
-        );
+        lines.extend(arguments.files.iter().zip(&declared).map(|(file, realm)| {
+            format!("realm file {}: good; realm {}", file.display(), realm.name)
+        }));
         lines.push("OK".to_owned());
         lines.join("\n")
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong is what was asked for, and so it is the answer.
+fn not_good(diagnostics: Diagnostics, output: Output) -> Outcome {
+    if !output.is_json() {
+        return Err(diagnostics);
+    }
+    let mut json = diagnostics.json();
+    json["ok"] = json!(false);
+    output.answer(&json, String::new)?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Notes what clients would stumble over on their way to the server.
+fn transport(
+    config: &Config,
+    loaded: Option<&Loaded>,
+    realms: &[&Realm],
+    diagnostics: &mut Diagnostics,
+) {
+    diagnostics.0.extend(loaded.and_then(|loaded| loaded.aging(config, edge::now())));
+    diagnostics.0.extend(certificate::exposed_key(config));
+    for realm in realms {
+        let (name, issuer) = (quoted(&realm.name), realm.issuer.to_string());
+        let https = issuer.starts_with("https:");
+        if config.tls.is_some() && !https {
+            let message = format!(
+                "the issuer of realm {name} is {}, but this server speaks TLS",
+                quoted(&issuer)
+            );
+            diagnostics.push(Diagnostic::warning(message).help("write the issuer with https"));
+        }
+        if config.tls.is_none() && https && !config.insecure_plain_http {
+            let message = format!(
+                "the issuer of realm {name} is {}, but this server speaks plain HTTP",
+                quoted(&issuer)
+            );
+            diagnostics.push(Diagnostic::warning(message).help(
+                "add `[tls]`; behind a proxy that does TLS set `insecure_plain_http = true`",
+            ));
+        }
+        let (Some(loaded), Some(files)) = (loaded, &config.tls) else { continue };
+        let hosts =
+            std::iter::once(realm.issuer.host()).chain(realm.aliases.iter().map(String::as_str));
+        for host in hosts.filter(|host| !loaded.is_for(host)) {
+            let message = format!(
+                "the certificate {} is not for {}, where realm {name} answers",
+                files.certificate.value.display(),
+                quoted(host)
+            );
+            diagnostics.push(
+                config
+                    .warning(&files.certificate.span, message)
+                    .help("clients refuse it, unless a proxy with another one stands before it"),
+            );
+        }
+    }
 }

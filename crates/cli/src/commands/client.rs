@@ -19,17 +19,19 @@ use crate::output::{Output, table};
 
 /// Registers a client. `tokenry client secret add` then gives it a secret.
 ///
-/// What is declared in a realm file belongs there instead.
+/// A client that is registered already is left alone: realm files change one. A client that belongs to what a realm
+/// file declares is declared there too, or `tokenry apply --prune` removes it.
 #[derive(Args, Debug)]
 pub(crate) struct Add {
     /// The realm.
     realm: String,
     /// The client's identifier, `client_id` on the wire.
     id: String,
-    /// A grant that it may use: client_credentials, password or refresh_token. May be repeated.
+    /// A grant that it may use: client_credentials, password or refresh_token. May be repeated; one that is named
+    /// takes the place of the default.
     #[arg(long = "grant", value_name = "GRANT", default_value = "client_credentials", value_parser = grant)]
     grants: Vec<GrantType>,
-    /// A scope that it may have. May be repeated.
+    /// A scope that it may have, one of the realm's. May be repeated; without it, it may have none.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     /// An audience of its access tokens, instead of the realm's. May be repeated.
@@ -44,9 +46,42 @@ pub(crate) struct List {
     realm: Option<String>,
 }
 
-/// Removes a client with its secrets. Its refresh tokens are no longer good.
+/// Removes a client with its secrets. Its refresh tokens are no longer good; access tokens live out their life.
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
+    /// The realm.
+    realm: String,
+    /// The client's identifier.
+    id: String,
+}
+
+/// Keeps a client from getting tokens, until it is enabled again.
+///
+/// Its secrets and refresh tokens are refused meanwhile. Access tokens live out their life.
+#[derive(Args, Debug)]
+pub(crate) struct Disable {
+    /// The realm.
+    realm: String,
+    /// The client's identifier.
+    id: String,
+}
+
+/// Lets a client that was disabled have tokens again, also with the refresh tokens from before.
+///
+/// `tokenry client revoke` ends those.
+#[derive(Args, Debug)]
+pub(crate) struct Enable {
+    /// The realm.
+    realm: String,
+    /// The client's identifier.
+    id: String,
+}
+
+/// Ends every refresh token that the client has been given until now.
+///
+/// Access tokens live out their life. The client itself stays, and so do its secrets: with them it obtains new tokens.
+#[derive(Args, Debug)]
+pub(crate) struct Revoke {
     /// The realm.
     realm: String,
     /// The client's identifier.
@@ -80,11 +115,25 @@ pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Out
     }
     installation.change_unchanged(vec![Change::PutClient(client)]).await?;
     let json = json!({ "realm": arguments.realm, "client": arguments.id });
-    output.answer(&json, || {
+    output.done(&json, || {
         format!("registered client {} in realm {}", arguments.id, arguments.realm)
-    });
-    output.note(&format!("next: tokenry client secret add {} {}", arguments.realm, arguments.id));
+    })?;
+    output.note(&format!("next: {}", next(&arguments.realm, &arguments.id)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command that gives the client a secret, in a form that a shell takes.
+fn next(realm: &str, id: &str) -> String {
+    let plain = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && !text.starts_with('-')
+    };
+    if plain(id) {
+        format!("tokenry client secret add {realm} {id} --to {id}.secret")
+    } else {
+        let quoted = id.replace('\'', "'\\''");
+        format!("tokenry client secret add --to client.secret -- {realm} '{quoted}'")
+    }
 }
 
 /// The client that the arguments mean, and everything that is wrong with it in this realm.
@@ -188,7 +237,7 @@ pub(crate) async fn list(arguments: &List, global: &Global, output: Output) -> O
             ]
         });
         table(["REALM", "CLIENT", "ENABLED", "GRANTS", "SCOPE", "LIVE SECRETS"], rows)
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -199,6 +248,45 @@ pub(crate) async fn remove(arguments: &Remove, global: &Global, output: Output) 
     let change = Change::RemoveClient { realm: realm.clone(), client: id.clone() };
     installation.change_unchanged(vec![change]).await?;
     let json = json!({ "removed": { "realm": realm, "client": id } });
-    output.answer(&json, || format!("removed client {id} of realm {realm}"));
+    output.done(&json, || format!("removed client {id} of realm {realm}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn disable(arguments: &Disable, global: &Global, output: Output) -> Outcome {
+    enabled(&arguments.realm, &arguments.id, false, global, output).await
+}
+
+pub(crate) async fn enable(arguments: &Enable, global: &Global, output: Output) -> Outcome {
+    enabled(&arguments.realm, &arguments.id, true, global, output).await
+}
+
+async fn enabled(realm: &str, id: &str, enabled: bool, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    let client = installation.client(realm, id)?;
+    let changed = client.enabled != enabled;
+    if changed {
+        let client = Client { enabled, ..client.clone() };
+        installation.change_unchanged(vec![Change::PutClient(client)]).await?;
+    }
+    let json = json!({ "realm": realm, "client": id, "enabled": enabled, "changed": changed });
+    output.done(&json, || {
+        let is = if changed { "is now" } else { "was already" };
+        let state = if enabled { "enabled" } else { "disabled" };
+        format!("client {id} of realm {realm} {is} {state}")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn revoke(arguments: &Revoke, global: &Global, output: Output) -> Outcome {
+    let installation = Installation::open(global, output).await?;
+    let Revoke { realm, id } = arguments;
+    let client = installation.client(realm, id)?;
+    let not_before = edge::now();
+    let client = Client { not_before, ..client.clone() };
+    installation.change_unchanged(vec![Change::PutClient(client)]).await?;
+    let json = json!({ "realm": realm, "client": id, "not_before": edge::date(not_before) });
+    output.done(&json, || {
+        format!("refresh tokens of client {id} of realm {realm} from before now are no longer good")
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
+use serde_json::Value;
+
+use super::Outcome;
+use crate::args::Format;
+use crate::output::Output;
 
 /// Prints completions for a shell.
 ///
@@ -14,10 +19,12 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
     let mut command = crate::args::Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "tokenry", &mut script);
-    crate::output::print(&String::from_utf8_lossy(&script));
-    ExitCode::SUCCESS
+    let script = String::from_utf8_lossy(&script);
+    // A script is a script, whatever answers otherwise look like.
+    Output::new(Format::Text).answer(&Value::Null, || script.into_owned())?;
+    Ok(ExitCode::SUCCESS)
 }

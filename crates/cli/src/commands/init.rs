@@ -9,10 +9,11 @@ use clap::Args;
 use serde_json::json;
 use tokenry_core::MasterKey;
 use tokenry_core::realm::is_host;
-use tokenry_store::Change;
+use tokenry_store::{Change, OpenError};
 
 use super::Outcome;
-use crate::config::master_key;
+use crate::args::Global;
+use crate::config::{Config, master_key};
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
 use crate::edge;
 use crate::installation::store_failed;
@@ -26,6 +27,8 @@ const MAX_HOSTS: usize = 100;
 
 /// Makes a new installation in a directory: tokenry.toml, master.key, a realm file to begin with, a certificate for
 /// localhost with an authority of its own (ca.pem), and an empty database. Nothing that exists is overwritten.
+///
+/// With --store only the empty store is made that an existing configuration (--config) names.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Where; it is made if it is not there.
@@ -34,6 +37,9 @@ pub(crate) struct Arguments {
     /// A host name that the certificate is for too. May be repeated.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
+    /// Make only the store that the configuration names, for its master key.
+    #[arg(long, conflicts_with_all = ["directory", "hosts"])]
+    store: bool,
 }
 
 /// A file to be made.
@@ -43,47 +49,95 @@ struct NewFile {
     private: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
+pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
+    if arguments.store {
+        return store_alone(global, output).await;
+    }
+    if global.config_given {
+        let message = "init makes a configuration of its own, in DIR, and reads no other";
+        let help = "leave --config out; to make the store that a configuration names add --store";
+        return Err(Diagnostic::error(message).help(help).into());
+    }
     let directory = &arguments.directory;
     let key: [u8; 32] = edge::random()?;
-    let mut diagnostics = check(arguments);
+    let diagnostics = check(arguments);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
     let files = files(arguments, &key)?;
     let database = directory.join("tokenry.db");
-    for path in files.iter().map(|f| directory.join(f.name)).chain([database.clone()]) {
-        if path.symlink_metadata().is_ok() {
-            let message = format!("{} exists already", path.display());
-            diagnostics
-                .push(Diagnostic::error(message).help("choose another directory, or move it away"));
-        }
-    }
-    if diagnostics.has_errors() {
-        return Err(diagnostics);
-    }
+    let paths: Vec<PathBuf> =
+        files.iter().map(|f| directory.join(f.name)).chain([database.clone()]).collect();
+    nothing_there(&paths)?;
     std::fs::create_dir_all(directory).map_err(|error| cannot(directory, &error))?;
     for file in &files {
         file.write(directory)?;
     }
-    make_store(&database, MasterKey::new(key)).await?;
+    make_store(&format!("sqlite:{}", database.display()), &MasterKey::new(key)).await?;
 
     let mut made: Vec<&str> = files.iter().map(|file| file.name).collect();
     made.push("tokenry.db");
-    let next = next_steps(directory);
+    let next = next_steps(directory, global);
     let json = json!({ "directory": directory, "files": made, "next": next });
-    output.answer(&json, || format!("made {} in {}", made.join(", "), directory.display()));
+    output.done(&json, || format!("made {} in {}", made.join(", "), directory.display()))?;
     output.note(&format!("next:\n  {}", next.join("\n  ")));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the store of a configuration that is there.
+async fn store_alone(global: &Global, output: Output) -> Outcome {
+    let mut diagnostics = Diagnostics::default();
+    let Some(config) = Config::read(&global.config, &mut diagnostics) else {
+        return Err(diagnostics);
+    };
+    let master = master_key::load(&config)?;
+    let url = &config.store.value;
+    if !matches!(tokenry_store::open_existing(url).await, Err(OpenError::Missing { .. })) {
+        let message = format!("there is something at {url} already");
+        return Err(config
+            .error(&config.store.span, message)
+            .help("`tokenry check` says what is wrong with it, if anything")
+            .into());
+    }
+    make_store(url, &master).await?;
+    output.done(&json!({ "store": url }), || format!("made {url}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// That none of these is there; otherwise all that are, and once what to do.
+fn nothing_there(paths: &[PathBuf]) -> Result<(), Diagnostics> {
+    let mut there: Vec<Diagnostic> = paths
+        .iter()
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| Diagnostic::error(format!("{} exists already", path.display())))
+        .collect();
+    match there.pop() {
+        None => Ok(()),
+        Some(last) => {
+            there.push(
+                last.help("nothing is overwritten: choose another directory, or move them away"),
+            );
+            Err(Diagnostics(there))
+        }
+    }
 }
 
 fn check(arguments: &Arguments) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
     for host in arguments.hosts.iter().filter(|host| !is_host(host)) {
-        diagnostics.push(Diagnostic::error(format!(
-            "a host name is in lower case, without port, not {}",
-            quoted(host)
-        )));
+        let error = Diagnostic::error(if host.contains('*') {
+            format!(
+                "a certificate is made for whole host names, not for the wildcard {}",
+                quoted(host)
+            )
+        } else {
+            format!("a host name is in lower case, without port, not {}", quoted(host))
+        });
+        diagnostics.push(if host.contains('*') {
+            error.help("--host may be repeated: name each host")
+        } else {
+            error
+        });
     }
     if arguments.hosts.len() > MAX_HOSTS {
         diagnostics.push(Diagnostic::error(format!(
@@ -127,10 +181,9 @@ fn cannot(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(format!("{} cannot be made: {}", path.display(), plain(error)))
 }
 
-async fn make_store(path: &Path, master: MasterKey) -> Result<(), Diagnostic> {
-    let store = tokenry_store::open(&format!("sqlite:{}", path.display()))
-        .await
-        .map_err(|error| Diagnostic::error(error.to_string()))?;
+async fn make_store(url: &str, master: &MasterKey) -> Result<(), Diagnostic> {
+    let store =
+        tokenry_store::open(url).await.map_err(|error| Diagnostic::error(error.to_string()))?;
     store
         .change(vec![Change::PutMasterKeyCheck(master.check())], None)
         .await
@@ -139,7 +192,13 @@ async fn make_store(path: &Path, master: MasterKey) -> Result<(), Diagnostic> {
 }
 
 /// From here to a first token.
-fn next_steps(directory: &Path) -> Vec<String> {
+fn next_steps(directory: &Path, global: &Global) -> Vec<String> {
+    if is_configured(directory, global) {
+        // Whoever wrote that configuration has realms of their own to apply.
+        return ["tokenry check", "tokenry apply REALM.toml", "tokenry serve"]
+            .map(str::to_owned)
+            .to_vec();
+    }
     let mut steps = Vec::new();
     if directory != Path::new(".") {
         steps.push(format!("cd {}", directory.display()));
@@ -155,4 +214,17 @@ fn next_steps(directory: &Path) -> Vec<String> {
         .map(str::to_owned),
     );
     steps
+}
+
+/// Whether the configuration outside of this directory is one for what was made in it.
+fn is_configured(directory: &Path, global: &Global) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let Some(config) = Config::read(&global.config, &mut Diagnostics::default()) else {
+        return false;
+    };
+    let own = real(&global.config) == real(&directory.join("tokenry.toml"));
+    let store = config.store.value.strip_prefix("sqlite:").map(Path::new);
+    !own && store
+        .and_then(real)
+        .is_some_and(|store| Some(store) == real(&directory.join("tokenry.db")))
 }

@@ -16,8 +16,9 @@ pub(crate) mod user;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Arguments, ClientCommand, Command, Format};
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -33,7 +34,7 @@ const USAGE: u8 = 2;
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match read_arguments() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -42,6 +43,17 @@ pub(crate) fn main() -> ExitCode {
         output.complain(&diagnostics);
         ExitCode::from(ERROR)
     })
+}
+
+fn read_arguments() -> Result<Arguments, clap::Error> {
+    let matches = Arguments::command().try_get_matches()?;
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    let innermost =
+        std::iter::successors(Some(&matches), |m| m.subcommand().map(|(_, m)| m)).last();
+    arguments.global.config_given = innermost
+        .and_then(|matches| matches.value_source("config"))
+        .is_some_and(|source| source == ValueSource::CommandLine);
+    Ok(arguments)
 }
 
 fn run(arguments: Arguments, output: Output) -> Outcome {
@@ -57,7 +69,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     runtime.block_on(async {
         match command {
             Command::Serve(arguments) => serve::run(&arguments, &global, output).await,
-            Command::Init(arguments) => init::run(&arguments, output).await,
+            Command::Init(arguments) => init::run(&arguments, &global, output).await,
             Command::Check(arguments) => check::run(&arguments, &global, output).await,
             Command::Apply(arguments) => apply::run(&arguments, &global, output).await,
             Command::Realm(command) => realm::run(&command, &global, output).await,
@@ -66,6 +78,15 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             }
             Command::Client(ClientCommand::List(arguments)) => {
                 client::list(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Disable(arguments)) => {
+                client::disable(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Enable(arguments)) => {
+                client::enable(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Revoke(arguments)) => {
+                client::revoke(&arguments, &global, output).await
             }
             Command::Client(ClientCommand::Remove(arguments)) => {
                 client::remove(&arguments, &global, output).await
@@ -77,7 +98,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             Command::Token(arguments) => token::run(&arguments, output).await,
             Command::Curl(arguments) => curl::run(&arguments, output).await,
             Command::Demo(arguments) => demo::run(&arguments, output).await,
-            Command::Completions(arguments) => Ok(completions::run(&arguments)),
+            Command::Completions(arguments) => completions::run(&arguments),
         }
     })
 }
@@ -86,8 +107,12 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
 fn usage(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked || !wants_json() {
-        // Nothing can be done about a closed terminal.
-        let _ = error.print();
+        match error.print() {
+            Err(unprinted) if asked && unprinted.kind() != std::io::ErrorKind::BrokenPipe => {
+                return ExitCode::from(ERROR);
+            }
+            _ => {}
+        }
     } else {
         let text = error.to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -17,7 +17,8 @@ use crate::output::{Output, table};
 pub(crate) enum Command {
     /// Lists realms.
     List,
-    /// Removes a realm with its clients, users and keys. No token of it is good any more.
+    /// Removes a realm with its clients, users and keys. Its refresh tokens are no longer good, and verifiers stop
+    /// accepting its access tokens once they look for its keys again.
     Remove {
         /// Its name.
         realm: String,
@@ -30,13 +31,13 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::List => list(&installation, output),
+        Command::List => list(&installation, output)?,
         Command::Remove { realm, force } => remove(&installation, realm, *force, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(installation: &Installation, output: Output) {
+fn list(installation: &Installation, output: Output) -> Result<(), Diagnostic> {
     let snapshot = &installation.snapshot;
     let clients = |name: &str| snapshot.clients.iter().filter(|c| c.realm == name).count();
     let users = |name: &str| snapshot.users.iter().filter(|u| u.realm == name).count();
@@ -57,7 +58,7 @@ fn list(installation: &Installation, output: Output) {
             ]
         });
         table(["REALM", "ISSUER", "CLIENTS", "USERS"], rows)
-    });
+    })
 }
 
 async fn remove(
@@ -76,6 +77,5 @@ async fn remove(
         return Err(Diagnostic::error(message).help("--force removes it with all of them"));
     }
     installation.change_unchanged(vec![Change::RemoveRealm { realm: name.to_owned() }]).await?;
-    output.answer(&json!({ "removed": { "realm": name } }), || format!("removed realm {name}"));
-    Ok(())
+    output.done(&json!({ "removed": { "realm": name } }), || format!("removed realm {name}"))
 }

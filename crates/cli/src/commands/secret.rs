@@ -51,7 +51,11 @@ pub(crate) enum Command {
         /// The client's identifier.
         client: String,
     },
-    /// Removes a secret. Nothing else of the client changes.
+    /// Removes a secret: no token is obtained with it any more.
+    ///
+    /// Nothing else of the client changes. Refresh tokens that were given to whoever knew the secret stay good for
+    /// whoever has another secret of the client (or none, where the realm lets refreshes go without): `tokenry client
+    /// revoke` ends those. Access tokens live out their life.
     Remove {
         /// The realm.
         realm: String,
@@ -80,7 +84,7 @@ pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> O
             };
             add(&installation, client, label, *expires_in, origin, output).await?;
         }
-        Command::List { realm, client } => list(installation.client(realm, client)?, output),
+        Command::List { realm, client } => list(installation.client(realm, client)?, output)?,
         Command::Remove { realm, client, credential } => {
             remove(&installation, installation.client(realm, client)?, credential, output).await?;
         }
@@ -141,24 +145,33 @@ async fn add(
     let mut json = json!({
         "realm": realm, "client": client, "credential": id, "label": label, "expires_at": expires_at.map(edge::date),
     });
-    let change = Change::PutCredential { realm, client: client.clone(), credential };
-    installation.change_unchanged(vec![change]).await?;
+    let change = Change::PutCredential { realm: realm.clone(), client: client.clone(), credential };
+    let stored = installation.change_unchanged(vec![change]).await;
     match origin {
         Origin::Imported(_) => {
-            output.answer(&json, || format!("imported a secret of client {client} as {id}"))
+            stored?;
+            output.done(&json, || format!("imported a secret of client {client} as {id}"))
         }
         Origin::Generated { to: Some(path) } => {
-            output.answer(&json, || {
+            stored.map_err(|error| edge::take_back(path, error))?;
+            json["file"] = json!(path);
+            output.done(&json, || {
                 format!("wrote secret {id} of client {client} to {}", path.display())
-            });
+            })
         }
         Origin::Generated { to: None } => {
+            stored?;
             json["secret"] = json!(generated.expose());
             output.note(&format!("secret {id} of client {client}; it is not shown again:"));
-            output.answer(&json, || generated.expose().to_owned());
+            match output.reveal(&json, || generated.expose().to_owned()) {
+                Ok(()) => Ok(()),
+                Err(unseen) => {
+                    let undo = Change::RemoveCredential { realm, client, credential: id.clone() };
+                    Err(installation.undo(undo, None, unseen, &format!("secret {id}")).await)
+                }
+            }
         }
     }
-    Ok(())
 }
 
 /// The secret as it is stored, if it is good enough for that and new.
@@ -183,7 +196,7 @@ fn digested(
     }
 }
 
-fn list(client: &Client, output: Output) {
+fn list(client: &Client, output: Output) -> Result<(), Diagnostic> {
     let now = edge::now();
     let json: Vec<Value> = client
         .credentials
@@ -209,7 +222,7 @@ fn list(client: &Client, output: Output) {
             ]
         });
         table(["SECRET", "LABEL", "STATE", "CREATED", "EXPIRES"], rows)
-    });
+    })
 }
 
 async fn remove(
@@ -233,6 +246,5 @@ async fn remove(
     let text = format!("removed secret {credential} of client {client}");
     let change = Change::RemoveCredential { realm, client, credential: credential.to_owned() };
     installation.change_unchanged(vec![change]).await?;
-    output.answer(&json, || text);
-    Ok(())
+    output.done(&json, || text)
 }

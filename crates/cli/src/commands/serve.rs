@@ -1,5 +1,7 @@
 //! `tokenry serve`: the authorization server as a process.
 
+mod reload;
+
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -7,38 +9,46 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{App, StartError, SystemClock, Tls};
+use tokenry_server::{App, StartError, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
 use crate::args::Global;
+use crate::certificate;
 use crate::config::{Config, LOG_LEVEL, LogFormat, is_log_level};
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
 use crate::document::Span;
-use crate::installation::{Installation, Missing};
+use crate::edge;
+use crate::installation::Installation;
 use crate::output::Output;
 
 /// Runs the authorization server until SIGTERM or SIGINT, then finishes the requests it has accepted.
 ///
 /// Everything is looked at before a port is bound. It logs to standard error; TOKENRY_LOG overrides `[log] level`.
-/// Once it listens, its addresses are printed to standard output.
+/// Once it listens, its addresses are printed to standard output; the issuers are in the log.
+///
+/// The files of `[tls]` are read again on SIGHUP, and by themselves within a minute of a change. New connections then
+/// get the new certificate, open ones stay; where the new files are no good, the log says so and the old certificate
+/// stays. Realms, clients and users are changed with the other commands while it runs; for a change of tokenry.toml
+/// it has to be started again.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {}
 
 pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outcome {
     let mut diagnostics = Diagnostics::default();
-    let installation = Installation::open_noting(global, Missing::Make, &mut diagnostics).await;
+    let installation = Installation::open_noting(global, &mut diagnostics).await;
     let Some(installation) = installation else {
         // The store or the master key stand in the way; the certificates may as well.
         if let Some(config) = Config::read(&global.config, &mut Diagnostics::default()) {
-            diagnostics.append(tls(&config).err().unwrap_or_default());
+            diagnostics.append(certificate::load(&config).err().unwrap_or_default());
         }
         return Err(diagnostics);
     };
     let Installation { config, store, master, snapshot } = installation;
-    let tls = tls(&config).map_err(|bad| diagnostics.append(bad)).ok().flatten();
+    let stamp = reload::Stamp::of(&config);
+    let loaded = certificate::load(&config).map_err(|bad| diagnostics.append(bad)).ok().flatten();
     let filter = log_filter(&config).map_err(|bad| diagnostics.push(bad)).ok();
     if diagnostics.has_errors() {
         return Err(diagnostics);
@@ -47,44 +57,29 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     let (Some((listener, admin)), Some(filter)) = (listeners, filter) else {
         return Err(diagnostics);
     };
-    output.complain(&diagnostics);
 
     set_up_log(config.log_format, filter);
+    diagnostics.0.extend(loaded.as_ref().and_then(|loaded| loaded.aging(&config, edge::now())));
+    diagnostics.0.extend(certificate::exposed_key(&config));
+    for questionable in &diagnostics.0 {
+        tracing::warn!("{}", questionable.message);
+    }
+    if snapshot.realms.is_empty() {
+        tracing::warn!("there is no realm, so that there are no tokens: `tokenry apply` makes one");
+    }
     for realm in snapshot.realms.iter().filter(|realm| realm.password_grant) {
         tracing::warn!(realm = realm.name, "the password grant is on; RFC 9700 forbids it");
     }
     let app = App::start(store, master, Arc::new(SystemClock), config.limits.clone())
         .await
         .map_err(|error| not_started(&config, &error))?;
+    // Before anybody knows that it runs, and may tell it to end.
+    let signals = (Signals::new()?, reload::Hangups::new()?);
     announce(&config, &app, &listener, admin.as_ref(), output)?;
-    until_told_to_end(app, listener, admin, tls).await?;
+    let watch = reload::Watch::new(config, loaded, stamp);
+    until_told_to_end(app, listener, admin, watch, signals).await;
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
-}
-
-/// The certificate and its key, if there are any.
-pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Diagnostics> {
-    let Some(files) = &config.tls else { return Ok(None) };
-    let mut diagnostics = Diagnostics::default();
-    let mut read = |at: &crate::document::At<std::path::PathBuf>, what: &str| {
-        std::fs::read(&at.value)
-            .map_err(|error| {
-                let message =
-                    format!("the {what} {} cannot be read: {}", at.value.display(), plain(&error));
-                diagnostics.push(config.error(&at.span, message));
-            })
-            .ok()
-    };
-    let certificate = read(&files.certificate, "certificate");
-    let key = read(&files.key, "key").map(zeroize::Zeroizing::new);
-    let (Some(certificate), Some(key)) = (certificate, key) else { return Err(diagnostics) };
-    Tls::from_pem(&certificate, &key).map(Some).map_err(|error| {
-        let at = match error {
-            tokenry_server::TlsError::NoKey => &files.key.span,
-            _ => &files.certificate.span,
-        };
-        config.error(at, error.to_string()).into()
-    })
 }
 
 /// Binds every port, or says which could not be.
@@ -172,18 +167,18 @@ fn announce(
     let admin = admin.map(|a| address(a).map(|a| format!("http://{a}"))).transpose()?;
     let summary = app.summary();
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, %url, admin, realms = ?summary.realms, clients = summary.clients, "listening");
+    // One text: JSON logs have no lists, and this one is searched for an issuer.
+    let realms = summary.realms.join(", ");
+    tracing::info!(version, url, admin, realms, clients = summary.clients, "listening");
     let json = json!({ "listening": url, "admin": admin, "realms": summary.realms, "clients": summary.clients });
-    output.answer(&json, || {
-        let mut text = format!("listening on {url}");
-        if let Some(admin) = &admin {
-            text.push_str(&format!("\nhealth and metrics on {admin}"));
-        }
-        for issuer in &summary.realms {
-            text.push_str(&format!("\nissuer {issuer}"));
-        }
-        text
+    let printed = output.answer(&json, || match &admin {
+        Some(admin) => format!("listening on {url}\nhealth and metrics on {admin}"),
+        None => format!("listening on {url}"),
     });
+    if let Err(unprinted) = printed {
+        // A server without a standard output serves all the same.
+        tracing::warn!("{}", unprinted.message);
+    }
     Ok(())
 }
 
@@ -191,8 +186,9 @@ async fn until_told_to_end(
     app: Arc<App>,
     listener: TcpListener,
     admin: Option<TcpListener>,
-    tls: Option<Tls>,
-) -> Result<(), Diagnostic> {
+    watch: reload::Watch,
+    (mut signals, hangups): (Signals, reload::Hangups),
+) {
     let (end, ended) = watch::channel(false);
     let shutdown = || {
         let mut ended = ended.clone();
@@ -201,7 +197,8 @@ async fn until_told_to_end(
             let _ = ended.wait_for(|ended| *ended).await;
         }
     };
-    let mut signals = Signals::new()?;
+    let tls = watch.tls();
+    let watch = tokio::spawn(watch.run(hangups));
     let upkeep = tokio::spawn(Arc::clone(&app).upkeep(shutdown()));
     let admin = admin.map(|listener| {
         tokio::spawn(tokenry_server::serve_admin(Arc::clone(&app), listener, shutdown()))
@@ -220,7 +217,7 @@ async fn until_told_to_end(
         let _ = admin.await;
     }
     signal.abort();
-    Ok(())
+    watch.abort();
 }
 
 #[cfg(unix)]

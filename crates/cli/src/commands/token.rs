@@ -35,6 +35,6 @@ pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
         } else {
             text.to_owned()
         }
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,9 @@ use crate::edge;
 use crate::installation::{Installation, not_there};
 use crate::output::{Output, table};
 
+/// The shortest password that is taken, in characters: NIST SP 800-63B §3.1.1.2.
+const MIN_PASSWORD: usize = 8;
+
 /// What can be done with users.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -32,7 +35,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         origin: Origin,
     },
-    /// Gives a user another password. Tokens from before are no longer refreshed.
+    /// Gives a user another password. Refresh tokens from before are no longer good; access tokens live out their life.
     Password {
         /// The realm.
         realm: String,
@@ -46,7 +49,23 @@ pub(crate) enum Command {
         /// Only those of this realm.
         realm: Option<String>,
     },
-    /// Removes a user. Its refresh tokens are no longer good.
+    /// Keeps a user from getting tokens, until it is enabled again.
+    ///
+    /// Password and refresh tokens are refused meanwhile. Access tokens live out their life.
+    Disable {
+        /// The realm.
+        realm: String,
+        /// The user's name.
+        name: String,
+    },
+    /// Lets a user that was disabled have tokens again, also with the refresh tokens from before.
+    Enable {
+        /// The realm.
+        realm: String,
+        /// The user's name.
+        name: String,
+    },
+    /// Removes a user. Its refresh tokens are no longer good; access tokens live out their life.
     Remove {
         /// The realm.
         realm: String,
@@ -58,7 +77,7 @@ pub(crate) enum Command {
 /// Where a password comes from.
 #[derive(Args, Debug)]
 pub(crate) struct Origin {
-    /// Take the password from a file, or from standard input if it is `-`.
+    /// Take the password, of at least 8 characters, from a file, or from standard input if it is `-`.
     #[arg(long, value_name = "FILE")]
     password_from: Option<PathBuf>,
     /// Write the generated password to a new file that only you can read, instead of printing it.
@@ -76,12 +95,18 @@ pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> O
             password(&installation, realm, name, origin, output).await?;
         }
         Command::List { realm } => list(&installation, realm.as_deref(), output)?,
+        Command::Disable { realm, name } => {
+            enabled(&installation, realm, name, false, output).await?;
+        }
+        Command::Enable { realm, name } => {
+            enabled(&installation, realm, name, true, output).await?;
+        }
         Command::Remove { realm, name } => {
             user(&installation, realm, name)?;
             let change = Change::RemoveUser { realm: realm.clone(), user: name.clone() };
             installation.change_unchanged(vec![change]).await?;
             let json = json!({ "removed": { "realm": realm, "user": name } });
-            output.answer(&json, || format!("removed user {name} of realm {realm}"));
+            output.done(&json, || format!("removed user {name} of realm {realm}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -132,9 +157,9 @@ async fn add(
         created_at: now,
     };
     let json = json!({ "realm": realm, "user": name, "subject": user.subject });
-    installation.change_unchanged(vec![Change::PutUser(user)]).await?;
-    password.answer(json, &format!("registered user {name} in realm {realm}"), output);
-    Ok(())
+    let undo = Change::RemoveUser { realm: realm.to_owned(), user: name.to_owned() };
+    let text = format!("registered user {name} in realm {realm}");
+    password.store(installation, user, undo, json, &text, output).await
 }
 
 async fn password(
@@ -148,9 +173,30 @@ async fn password(
     let password = Password::read_or_generate(origin)?;
     let changed = User { password: password.hash()?, not_before: edge::now(), ..user.clone() };
     let json = json!({ "realm": realm, "user": name, "subject": changed.subject });
-    installation.change_unchanged(vec![Change::PutUser(changed)]).await?;
-    password.answer(json, &format!("user {name} of realm {realm} has another password"), output);
-    Ok(())
+    let undo = Change::PutUser(user.clone());
+    let text = format!("user {name} of realm {realm} has another password");
+    password.store(installation, changed, undo, json, &text, output).await
+}
+
+async fn enabled(
+    installation: &Installation,
+    realm: &str,
+    name: &str,
+    enabled: bool,
+    output: Output,
+) -> Result<(), Diagnostic> {
+    let user = user(installation, realm, name)?;
+    let changed = user.enabled != enabled;
+    if changed {
+        let user = User { enabled, ..user.clone() };
+        installation.change_unchanged(vec![Change::PutUser(user)]).await?;
+    }
+    let json = json!({ "realm": realm, "user": name, "enabled": enabled, "changed": changed });
+    output.done(&json, || {
+        let is = if changed { "is now" } else { "was already" };
+        let state = if enabled { "enabled" } else { "disabled" };
+        format!("user {name} of realm {realm} {is} {state}")
+    })
 }
 
 fn list(
@@ -187,8 +233,7 @@ fn list(
             ]
         });
         table(["REALM", "USER", "SUBJECT", "ENABLED", "CREATED"], rows)
-    });
-    Ok(())
+    })
 }
 
 fn user<'a>(
@@ -219,7 +264,16 @@ impl<'a> Password<'a> {
     /// A generated one that goes to a file is written at once: one that could not be written never counts.
     fn read_or_generate(origin: &'a Origin) -> Result<Self, Diagnostic> {
         let secret = match &origin.password_from {
-            Some(path) => edge::read_secret(path, "the password")?,
+            Some(path) => {
+                let secret = edge::read_secret(path, "the password")?;
+                if secret.expose().chars().count() < MIN_PASSWORD {
+                    let message = format!("the password has fewer than {MIN_PASSWORD} characters");
+                    return Err(Diagnostic::error(message).help(
+                        "a shorter one is soon guessed; leave --password-from out to get a generated one",
+                    ));
+                }
+                secret
+            }
             None => {
                 let random: [u8; 24] = edge::random()?;
                 Secret::new(BASE64_URL_SAFE_NO_PAD.encode(random))
@@ -236,17 +290,37 @@ impl<'a> Password<'a> {
             .map_err(|error| Diagnostic::error(error.to_string()))
     }
 
-    fn answer(&self, mut json: Value, text: &str, output: Output) {
+    /// Stores the user and hands its password over; one that could not be shown is taken back.
+    async fn store(
+        &self,
+        installation: &Installation,
+        user: User,
+        undo: Change,
+        mut json: Value,
+        text: &str,
+        output: Output,
+    ) -> Result<(), Diagnostic> {
+        let stored = installation.change_unchanged(vec![Change::PutUser(user)]).await;
         match (&self.origin.password_from, &self.origin.to) {
-            (Some(_), _) => output.answer(&json, || text.to_owned()),
+            (Some(_), _) => {
+                stored?;
+                output.done(&json, || text.to_owned())
+            }
             (None, Some(path)) => {
-                output
-                    .answer(&json, || format!("{text}; wrote the password to {}", path.display()));
+                stored.map_err(|error| edge::take_back(path, error))?;
+                json["file"] = json!(path);
+                output.done(&json, || format!("{text}; wrote the password to {}", path.display()))
             }
             (None, None) => {
+                let revision = stored?;
                 json["password"] = json!(self.secret.expose());
                 output.note(&format!("{text}; the password is not shown again:"));
-                output.answer(&json, || self.secret.expose().to_owned());
+                match output.reveal(&json, || self.secret.expose().to_owned()) {
+                    Ok(()) => Ok(()),
+                    Err(unseen) => {
+                        Err(installation.undo(undo, Some(revision), unseen, "the password").await)
+                    }
+                }
             }
         }
     }

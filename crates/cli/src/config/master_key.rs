@@ -47,15 +47,17 @@ pub(crate) fn load(config: &Config) -> Result<MasterKey, Diagnostic> {
     })
 }
 
+/// Whether a file belongs to its owner alone; otherwise its mode.
 #[cfg(unix)]
-fn only_its_owner(metadata: &std::fs::Metadata) -> Result<(), u32> {
+pub(crate) fn only_its_owner(metadata: &std::fs::Metadata) -> Result<(), u32> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(mode) }
 }
 
+/// Whether a file belongs to its owner alone, which cannot be seen here.
 #[cfg(not(unix))]
-const fn only_its_owner(_: &std::fs::Metadata) -> Result<(), u32> {
+pub(crate) const fn only_its_owner(_: &std::fs::Metadata) -> Result<(), u32> {
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The certificate chain and its private key.
     pub(crate) tls: Option<TlsFiles>,
+    /// Whether it is meant to serve without TLS, behind a proxy that does it.
+    pub(crate) insecure_plain_http: bool,
     /// The URL of the store; the path of an SQLite database is absolute.
     pub(crate) store: At<String>,
     /// Where the master key comes from.
@@ -117,6 +119,11 @@ impl Config {
     /// An error about a value of this file.
     pub(crate) fn error(&self, at: &Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(message).at(&self.source, at.clone())
+    }
+
+    /// Something questionable about a value of this file.
+    pub(crate) fn warning(&self, at: &Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::warning(message).at(&self.source, at.clone())
     }
 }
 
@@ -243,6 +250,7 @@ impl Written {
             },
             limits,
             tls,
+            insecure_plain_http: self.insecure_plain_http.value() == Some(&true),
             store: At { value: absolute(&store.value, directory), span: store.span },
             master_key: At { value: master_key_source, span: master_key.span },
             log_level: self.level.into_value().unwrap_or_else(|| "info".to_owned()),

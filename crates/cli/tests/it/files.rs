@@ -106,7 +106,10 @@ fn applying_again_does_nothing() {
     let state = place.state();
     assert_eq!(place.run(["apply", "realm.toml"]).good().out, "nothing to do\n");
     let json = place.run(["apply", "realm.toml", "--output", "json"]).good().json();
-    assert_eq!(json, json!({ "changes": [], "undeclared_clients": [], "applied": false }));
+    let expected = json!({
+        "changes": [], "undeclared_clients": [], "applied": false, "dry_run": false, "nothing_to_do": true,
+    });
+    assert_eq!(json, expected);
     assert_eq!(place.state(), state);
 }
 

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod canary;
+mod certificate;
 mod crash;
 mod files;
+mod output;
 mod run;
 mod running;
 mod secrets;

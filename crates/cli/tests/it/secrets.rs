@@ -85,7 +85,15 @@ fn a_password_is_taken_or_generated() {
     let add = ["user", "add", "example", "bert", "--password-from", "-"];
     let ran = place.run_with(add, "correct horse\n").good();
     assert!(!ran.out.contains("horse") && !ran.err.contains("horse"), "{ran:#?}");
-    place.run_with(add, "other\n").bad("has a user `bert` already");
+    place.run_with(add, "another\n").bad("has a user `bert` already");
+    let short = ["user", "add", "example", "carl", "--password-from", "-"];
+    place.run_with(short, "hunter2\n").bad("the password has fewer than 8 characters");
+    let enabled = |verb: &str| {
+        place.run(["user", verb, "example", "bert"]).good();
+        place.run(["user", "list", "example", "--output", "json"]).good().json()["users"][1]["enabled"]
+            .clone()
+    };
+    assert_eq!((enabled("disable"), enabled("enable")), (json!(false), json!(true)));
     place.run(["user", "password", "example", "bert", "--to", "new"]).good();
     assert_eq!(place.read("new").len(), 32);
     place.run(["user", "remove", "example", "anna"]).good();

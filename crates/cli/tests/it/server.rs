@@ -9,15 +9,15 @@ use serde_json::Value;
 use crate::run::{Place, Ran, run};
 
 /// A server that runs, and is ended with the test.
-struct Server {
-    child: Child,
+pub(crate) struct Server {
+    pub(crate) child: Child,
     /// Where it listens: address and port.
     address: String,
     admin: String,
 }
 
 impl Server {
-    fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &Place) -> Self {
         let mut command = place.command(["serve", "--output", "json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -34,7 +34,7 @@ impl Server {
     }
 
     /// Sends SIGTERM; gives the exit code and the log.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let mut log = String::new();
@@ -52,7 +52,7 @@ impl Drop for Server {
 }
 
 /// A token of the example realm, obtained as a newcomer would.
-fn token(place: &Place, server: &Server, more: &[&str]) -> Ran {
+pub(crate) fn token(place: &Place, server: &Server, more: &[&str]) -> Ran {
     let connect_to = format!("localhost:8443:{}", server.address);
     let mut arguments = vec!["token", "--issuer", "https://localhost:8443", "--cacert", "ca.pem"];
     arguments.extend([
@@ -226,4 +226,56 @@ fn a_token_that_cannot_be_had_says_why() {
         .bad("the client's secret cannot be read from nowhere: no such file");
     assert_eq!(token(&["--client-id", "x"]).code, Some(2));
     assert_eq!(token(&["--token-url", &url, "--issuer", "https://a.example"]).code, Some(2));
+}
+
+#[test]
+fn a_client_is_disabled_enabled_and_revoked_while_the_server_runs() {
+    let place = Place::new();
+    let realm = place.read("realm.toml").replace(
+        "# refresh = { lifetime = \"24h\", policy = \"rotate\", grace = \"30s\" }",
+        "refresh = { lifetime = \"24h\", client_credentials = true }",
+    );
+    place.write(
+        "realm.toml",
+        &realm.replace("[\"client_credentials\"]", "[\"client_credentials\", \"refresh_token\"]"),
+    );
+    place.run(["apply", "realm.toml"]).good();
+    place.run(["client", "secret", "add", "example", "first", "--to", "secret"]).good();
+    let server = Server::start(&place);
+    // Status, and the refresh token where there is one.
+    let post = |form: &str| -> (String, String) {
+        let url = format!("https://{}/token", server.address.replace("127.0.0.1", "localhost"));
+        let output = Command::new("curl")
+            .args(["-s", "--cacert", "ca.pem", "-w", "\n%{http_code}", "-d", "client_id=first"])
+            .args(["--data-urlencode", "client_secret@secret", "-d", form, &url])
+            .current_dir(place.path(""))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        let json: Value = serde_json::from_str(body).unwrap();
+        (status.to_owned(), json["refresh_token"].as_str().unwrap_or_default().to_owned())
+    };
+    let obtain = || post("grant_type=client_credentials");
+    let refresh = |token: &str| post(&format!("grant_type=refresh_token&refresh_token={token}"));
+    // A change is seen within a second; each try takes a while.
+    let becomes = |status: &str| (0..500).any(|_| obtain().0 == status);
+    let (status, first) = obtain();
+    assert_eq!(status, "200");
+
+    let command = |verb: &str| place.run(["client", verb, "example", "first", "--output", "json"]);
+    let expected = |enabled: bool, changed: bool| serde_json::json!({ "realm": "example", "client": "first", "enabled": enabled, "changed": changed });
+    assert_eq!(command("disable").good().json(), expected(false, true));
+    assert_eq!(command("disable").good().json(), expected(false, false));
+    assert!(becomes("401"));
+    assert_eq!(refresh(&first).0, "401");
+    assert_eq!(command("enable").good().json(), expected(true, true));
+    assert!(becomes("200"));
+    let (status, second) = refresh(&first);
+    assert_eq!(status, "200");
+
+    command("revoke").good();
+    assert!((0..500).any(|_| refresh(&obtain().1).0 == "200"), "new ones are good");
+    assert!((0..500).any(|_| refresh(&second).0 == "400"), "old ones are not");
+    place.run(["client", "revoke", "example", "frist"]).bad("there is no client `frist`");
 }

@@ -69,15 +69,21 @@ fn a_master_key_that_is_none_is_not_repeated() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_not_made_by_looking_at_it() {
+fn a_store_that_is_not_there_is_made_by_nothing_but_init() {
     let place = Place::new();
+    place.run(["init", "--store"]).bad("there is something at sqlite:");
     std::fs::remove_file(place.path("tokenry.db")).unwrap();
-    for arguments in [["check"].as_slice(), &["user", "list"], &["client", "add", "example", "c"]] {
-        run(crate::run::command(&place.path(""), arguments), "").bad("there is no store at");
+    for arguments in COMMANDS {
+        let ran = run(crate::run::command(&place.path(""), arguments), "");
+        let ran = ran.bad("there is no store at");
+        assert!(ran.err.contains("tokenry init --store"), "{}", ran.err);
         assert!(!place.path("tokenry.db").exists(), "{arguments:?}");
     }
+    place.run(["init", "--store"]).good();
     place.run(["apply", "realm.toml"]).good();
-    assert!(place.path("tokenry.db").exists());
+    // It belongs to the master key from the beginning.
+    place.write("master.key", &"7".repeat(64));
+    place.run(["check"]).bad("this is not the master key");
 }
 
 #[test]
