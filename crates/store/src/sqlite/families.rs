@@ -13,19 +13,22 @@ use crate::{StoreError, missing_realm};
 ///
 /// A row that comes back is what the family is now; it was alive before, since the `WHERE` passes over revoked ones.
 /// So `revoked_at` in it means: revoked by this statement.
+///
+/// Realm, family (1, 2), the generation presented, the next one (3, 4), now, the earliest rotation that is still within
+/// grace (5, 6), the end of the successor (7).
 const ROTATE: &str = "
     INSERT INTO families (realm, id, generation, rotated_at, revoked_at, expires_at)
-    VALUES (:realm, :id, iif(:presented = 0, 1, :presented), :now, iif(:presented = 0, NULL, :now), :expires_at)
+    VALUES (?1, ?2, iif(?3 = 0, 1, ?3), ?5, iif(?3 = 0, NULL, ?5), ?7)
     ON CONFLICT (realm, id) DO UPDATE SET
-        generation = iif(generation = :presented, :next, generation),
-        rotated_at = iif(generation = :presented, :now, rotated_at),
+        generation = iif(generation = ?3, ?4, generation),
+        rotated_at = iif(generation = ?3, ?5, rotated_at),
         revoked_at = CASE
-            WHEN generation = :presented THEN NULL
-            WHEN generation = :presented + 1 AND rotated_at >= :grace_from THEN NULL
-            ELSE :now END,
+            WHEN generation = ?3 THEN NULL
+            WHEN generation = ?3 + 1 AND rotated_at >= ?6 THEN NULL
+            ELSE ?5 END,
         expires_at = CASE
-            WHEN generation = :presented + 1 AND rotated_at >= :grace_from THEN expires_at
-            ELSE max(expires_at, :expires_at) END
+            WHEN generation = ?3 + 1 AND rotated_at >= ?6 THEN expires_at
+            ELSE max(expires_at, ?7) END
     WHERE revoked_at IS NULL
     RETURNING generation, rotated_at, revoked_at";
 
@@ -47,15 +50,15 @@ pub(super) fn rotate(conn: &Connection, rotation: &Rotation) -> Result<Rotated, 
     let mut statement = conn.prepare_cached(ROTATE).map_err(failed)?;
     let after = statement
         .query_map(
-            named_params! {
-                ":realm": rotation.realm,
-                ":id": rotation.family.0,
-                ":presented": rotation.presented,
-                ":next": rotation.presented.saturating_add(1),
-                ":now": millis(rotation.now),
-                ":grace_from": millis(rotation.now - rotation.grace),
-                ":expires_at": millis(rotation.expires_at),
-            },
+            params![
+                rotation.realm,
+                rotation.family.0,
+                rotation.presented,
+                rotation.presented.saturating_add(1),
+                millis(rotation.now),
+                millis(rotation.now - rotation.grace),
+                millis(rotation.expires_at),
+            ],
             |row| {
                 let rotated_at = from_millis(row.get(1)?);
                 Ok((row.get(0)?, rotated_at, row.get::<_, Option<i64>>(2)?.is_some()))
