@@ -90,3 +90,30 @@ pub(super) fn touched(tx: &Connection, since: Revision) -> Result<Touched, Store
     }
     Ok(Touched { revision, what: Some(items.into_iter().collect()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::{Options, file};
+
+    #[test]
+    fn the_journal_never_holds_more_than_it_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let conn = file::open(&directory.path().join("t.db"), &Options::default()).unwrap();
+        let ids: Vec<_> = (0..1000).map(|i| i.to_string()).collect();
+        let clients = ids.iter().map(|id| ("r", &**id)).collect();
+        let thousand = Reach { clients, ..Reach::default() };
+        let rows = || {
+            let count = "SELECT count(*), coalesce(max(number), 0) FROM journal";
+            conn.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        let tx = conn.unchecked_transaction().unwrap();
+        for revision in 1..=12 {
+            note(&conn, &thousand).unwrap();
+            assert_eq!(rows(), (revision.min(10) * 1000, revision * 1000));
+        }
+        note(&conn, &Reach { everything: true, ..Reach::default() }).unwrap();
+        assert_eq!(rows(), (0, 0));
+        tx.commit().unwrap();
+    }
+}
