@@ -21,7 +21,7 @@ use problem::{Problem, Result};
 
 const HELP: &str = "\
 tokenry-bench issue [--quick] [--rounds N] [--seconds N] [--only PART]... [--log LEVEL] [--no-report] [--list]
-    Measures how fast Tokenry issues, prints the report and writes it to docs/benchmarks.md.
+    Measures how fast Tokenry issues, and prints the report; a whole run also writes it to docs/benchmarks.md.
       --quick        two rounds of one second, small growth: says whether it runs, not how fast
       --rounds N     rounds (default 5)
       --seconds N    how long each measurement lasts (default 3), after one second that does not count
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<()> {
-    let Some((command, rest)) = args.split_first() else {
+    let asked = args.iter().any(|arg| matches!(arg.as_str(), "help" | "--help" | "-h"));
+    let Some((command, rest)) = args.split_first().filter(|_| !asked) else {
         println!("{HELP}");
         return Ok(());
     };
@@ -58,10 +59,6 @@ fn run(args: &[String]) -> Result<()> {
         "bound" => runtime.block_on(bound::run(rest)),
         "load" => runtime.block_on(load::run()),
         "rows" => rows::run(rest),
-        "help" | "--help" | "-h" => {
-            println!("{HELP}");
-            Ok(())
-        }
         other => Err(Problem::new(format!("no command is called `{other}`; see `help`"))),
     }
 }

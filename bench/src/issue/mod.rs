@@ -161,7 +161,8 @@ async fn measure(options: &Options) -> Result<()> {
         }
     }
     print!("{}", bench.report.text(&bench.machine, &bench.settings));
-    if options.report {
+    // A page that shows a part, or what was measured in a hurry, would mislead.
+    if options.report && options.only.is_empty() && !options.quick {
         let docs = workspace().join("docs");
         bench.report.write(&docs, &bench.machine, &bench.settings)?;
         eprintln!("written to docs/benchmarks.md");
