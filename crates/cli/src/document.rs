@@ -179,6 +179,8 @@ pub(crate) struct Table<'a> {
     /// Where to note mistakes.
     pub(crate) notes: &'a Notes,
     asked: RefCell<Vec<&'static str>>,
+    /// What must be there and is not.
+    missing: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Table<'a> {
@@ -188,8 +190,10 @@ impl<'a> Table<'a> {
         notes: &'a Notes,
         reader: impl FnOnce(&Self) -> T,
     ) -> T {
-        let table = Self { entries, span, notes, asked: RefCell::default() };
+        let table =
+            Self { entries, span, notes, asked: RefCell::default(), missing: RefCell::default() };
         let result = reader(&table);
+        table.report_missing();
         table.report_unknown();
         result
     }
@@ -201,7 +205,10 @@ impl<'a> Table<'a> {
         reader: impl FnOnce(&Value<'a>) -> Option<T>,
     ) -> Field<T> {
         self.asked.borrow_mut().push(key);
-        let Some(entry) = self.entries.get(key) else { return Field::Absent };
+        let Some(entry) = self.entries.get(key) else {
+            // Whoever misspelt a key did not leave it out.
+            return if self.misspelt(key) { Field::Wrong } else { Field::Absent };
+        };
         let value = Value { key, value: entry, notes: self.notes };
         reader(&value)
             .map_or(Field::Wrong, |read| Field::Given(At { value: read, span: entry.span() }))
@@ -214,14 +221,42 @@ impl<'a> Table<'a> {
         reader: impl FnOnce(&Value<'a>) -> Option<T>,
     ) -> Field<T> {
         let field = self.optional(key, reader);
-        if !matches!(field, Field::Absent) {
+        if self.entries.contains_key(key) {
             return field;
         }
-        let mut diagnostic = Diagnostic::error(format!("{key} is missing"))
-            .at(&self.notes.source, self.span.clone());
-        diagnostic.consequence = true;
-        self.notes.push(diagnostic);
+        self.missing.borrow_mut().push(key);
         Field::Wrong
+    }
+
+    /// Whether an unknown key was probably meant to be this one.
+    fn misspelt(&self, key: &'static str) -> bool {
+        let asked = self.asked.borrow();
+        let mut unknown = self
+            .entries
+            .keys()
+            .map(|name| name.get_ref().as_ref())
+            .filter(|name| !asked.contains(name));
+        unknown.any(|name| did_you_mean(name, [key]).is_some())
+    }
+
+    /// Once all keys are known, so that none of them is taken for another.
+    fn report_missing(&self) {
+        for key in self.missing.borrow().iter().filter(|key| !self.misspelt(key)) {
+            let mut diagnostic = Diagnostic::error(format!("{key} is missing"))
+                .at(&self.notes.source, self.span.clone());
+            diagnostic.consequence = true;
+            self.notes.push(diagnostic);
+        }
+    }
+
+    /// How a key is written where this one stands: as the header of a table, or by itself.
+    fn as_written(&self, key: &str, at: &Span) -> String {
+        let before = self.notes.source.text.get(..at.start).unwrap_or_default();
+        match (before.ends_with("[["), before.ends_with('[')) {
+            (true, _) => format!("`[[{key}]]`"),
+            (false, true) => format!("`[{key}]`"),
+            (false, false) => format!("`{key}`"),
+        }
     }
 
     /// A table within this one.
@@ -255,7 +290,8 @@ impl<'a> Table<'a> {
             let message = format!("unknown key {}", quoted(name));
             let mut diagnostic = Diagnostic::error(message).at(&self.notes.source, key.span());
             if let Some(meant) = did_you_mean(name, asked.iter().copied()) {
-                diagnostic = diagnostic.help(format!("did you mean `{meant}`?"));
+                let meant = self.as_written(meant, &key.span());
+                diagnostic = diagnostic.help(format!("did you mean {meant}?"));
             } else if names_a_secret(name) {
                 diagnostic = diagnostic
                     .help("no secret belongs into this file: see `tokenry client secret add` and `tokenry user add`");
@@ -440,6 +476,29 @@ mod tests {
         assert!(found[2].starts_with("f:3:"), "{found:#?}");
         assert_eq!(found[3], "f:4:1: unknown key `z`");
         assert!(found[4].starts_with("f:5:"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_neither_missing_nor_left_out() {
+        assert_eq!(
+            problems("nmae = \"a\"\n[[many]]\nyy = true\n"),
+            ["f:1:1: unknown key `nmae`", "f:3:1: unknown key `yy`"]
+        );
+        let source =
+            Arc::new(Source { name: "f".to_owned(), text: "[realms]\nx = 1\n".to_owned() });
+        let (realm, found) = read(&source, |root| root.required_table("realm", |_| ()));
+        assert!(realm.is_wrong());
+        let text = found.text(&annotate_snippets::Renderer::plain());
+        assert_eq!(found.0.len(), 1, "{text}");
+        assert!(text.contains("did you mean `[realm]`?"), "{text}");
+        // One known key is like another, which is missing all the same.
+        let source =
+            Arc::new(Source { name: "f".to_owned(), text: "max_lifetime = 1\n".to_owned() });
+        let (_, found) = read(&source, |root| {
+            root.required("lifetime", |v| v.integer(1..=2));
+            root.optional("max_lifetime", |v| v.integer(1..=2));
+        });
+        assert_eq!(found.0[0].message, "lifetime is missing");
     }
 
     #[test]

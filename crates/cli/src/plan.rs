@@ -150,6 +150,29 @@ impl Plan {
         self.steps.iter().map(|step| step.change.clone()).collect()
     }
 
+    /// What those who check tokens have to be told before it is carried out: realm, client, and what about it.
+    fn warnings(&self) -> Vec<String> {
+        let changed = self.steps.iter().filter(|step| step.action == Action::Change);
+        changed
+            .flat_map(|step| {
+                step.fields.iter().filter_map(|change| {
+                    let what = match change.field {
+                        "issuer" => "the old issuer",
+                        "tokens.signing" | "signing" => "the old signing algorithm",
+                        _ => return None,
+                    };
+                    let FieldChange { field, .. } = change;
+                    let of = if step.kind == "client" {
+                        format!("client {} in realm {}", step.name, step.realm)
+                    } else {
+                        format!("realm {}", step.name)
+                    };
+                    Some(format!("{field} of {of} changes: verifiers that insist on {what} refuse its new tokens"))
+                })
+            })
+            .collect()
+    }
+
     /// For people: `+` what is made, `~` what changes, `-` what is removed.
     pub(crate) fn text(&self) -> String {
         let mut lines = Vec::new();
@@ -179,6 +202,7 @@ impl Plan {
                 "  client {client} in realm {realm} is not declared and stays; --prune removes it"
             ));
         }
+        lines.extend(self.warnings().into_iter().map(|warning| format!("warning: {warning}")));
         lines.join("\n")
     }
 
@@ -199,7 +223,11 @@ impl Plan {
         });
         let kept =
             self.kept.iter().map(|(realm, client)| json!({ "realm": realm, "client": client }));
-        json!({ "changes": steps.collect::<Vec<_>>(), "undeclared_clients": kept.collect::<Vec<_>>() })
+        json!({
+            "changes": steps.collect::<Vec<_>>(),
+            "undeclared_clients": kept.collect::<Vec<_>>(),
+            "warnings": self.warnings(),
+        })
     }
 }
 
@@ -383,6 +411,26 @@ mod tests {
         assert!(pruned.text().ends_with("- client old in realm a"), "{}", pruned.text());
         let remove = Change::RemoveClient { realm: "a".to_owned(), client: "old".to_owned() };
         assert_eq!(pruned.changes().last(), Some(&remove));
+    }
+
+    #[test]
+    fn a_new_issuer_and_a_new_algorithm_come_with_a_warning() {
+        let stored = Snapshot { realms: vec![realm()], ..Snapshot::default() };
+        let mut changed = realm();
+        changed.issuer = "https://b.example".parse().unwrap();
+        changed.tokens.signing = tokenry_core::jose::Algorithm::Rs256;
+        let plan = Plan::new(&[declared(&changed, &[])], &stored, false, Timestamp::EPOCH);
+        let expected = [
+            "issuer of realm a changes: verifiers that insist on the old issuer refuse its new tokens",
+            "tokens.signing of realm a changes: verifiers that insist on the old signing algorithm refuse its new tokens",
+        ];
+        assert_eq!(plan.warnings(), expected);
+        assert!(
+            plan.text().ends_with(&format!("warning: {}\nwarning: {}", expected[0], expected[1]))
+        );
+        let new =
+            Plan::new(&[declared(&changed, &[])], &Snapshot::default(), false, Timestamp::EPOCH);
+        assert_eq!(new.warnings(), Vec::<String>::new());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::output::Output;
 
 /// Runs curl with an access token: `tokenry curl --provider NAME … -- https://api.example/things`.
 ///
-/// The token reaches curl on its standard input, where no list of processes shows it; so does what --cacert and
-/// --connect-to say. A token goes to the hosts its provider names, and to no others. The exit code is curl's.
+/// The token reaches curl on its standard input, where no list of processes shows it. What --cacert and --connect-to
+/// say holds for the token endpoint and for curl's own request: it need not be said again after `--`. A token goes to the hosts its provider names, and to no others. The exit code is curl's.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]

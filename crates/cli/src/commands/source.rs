@@ -1,16 +1,23 @@
 //! Where `tokenry token` and `tokenry curl` get their token from.
 
+mod trouble;
+
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 use http::Request;
 use serde_json::Value;
-use tokenry_client::{Credentials, HttpTransport, Keeper, Provider, Token, Transport as _};
+use tokenry_client::{
+    Credentials, HttpTransport, Keeper, Provider, ProviderError, Token, Transport as _,
+};
 use tokenry_core::Secret;
 
+use self::trouble::Asked;
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
 use crate::edge;
 
@@ -20,7 +27,7 @@ use crate::edge;
 #[command(group(ArgGroup::new("origin").required(true).args(["provider", "issuer", "token_url"])))]
 pub(crate) struct Source {
     /// A provider: 1global, simacan, simacan-staging, truphone, tuinly, or the path of a provider file.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NameOrFile, hide_possible_values = true)]
     provider: Option<String>,
     /// One of the provider's environments.
     #[arg(long, requires = "provider", value_name = "NAME")]
@@ -46,12 +53,33 @@ pub(crate) struct Source {
     /// The scope to ask for.
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
-    /// Trust the certificates in this PEM file, and no others.
+    /// Trust the certificates in this PEM file, and no others. `tokenry curl` tells curl the same.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
-    /// Connect to ADDR:PORT2 instead of HOST, as curl does. May be repeated.
+    /// Connect to ADDR:PORT2 instead of HOST, as curl does. May be repeated. `tokenry curl` tells curl the same.
     #[arg(long, value_name = "HOST:PORT:ADDR:PORT2")]
     connect_to: Vec<String>,
+}
+
+/// Takes any text, and suggests the names of providers to whoever asks a shell to complete it.
+#[derive(Clone)]
+struct NameOrFile;
+
+impl TypedValueParser for NameOrFile {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Provider::names().map(PossibleValue::new)))
+    }
 }
 
 /// A provider and a token of it.
@@ -88,21 +116,28 @@ impl Source {
             .patience(Duration::ZERO)
             .build()
             .map_err(|error| Diagnostic::error(error.to_string()).help(CREDENTIALS))?;
-        let token = keeper.token().await.map_err(|error| no_answer(&error.to_string()))?;
+        let token = keeper.token().await.map_err(|error| {
+            let url = keeper.provider().token_url().to_string();
+            let cacert = self.cacert.as_deref();
+            trouble::no_token(&error, &Asked { url: &url, scope: self.scope.as_deref(), cacert })
+        })?;
         Ok(Obtained { provider: keeper.provider().clone(), token })
     }
 
     async fn provider(&self, transport: &HttpTransport) -> Result<Provider, Diagnostic> {
-        let wrong = |error: tokenry_client::ProviderError| Diagnostic::error(error.to_string());
         let provider = match (&self.provider, &self.issuer, &self.token_url) {
             (Some(name), _, _) => {
                 let provider = named_or_file(name)?;
                 match &self.environment {
-                    Some(environment) => provider.environment(environment).map_err(wrong)?,
+                    Some(environment) => {
+                        provider.environment(environment).map_err(|e| trouble::no_provider(&e))?
+                    }
                     None => provider,
                 }
             }
-            (None, Some(issuer), _) => self.at(&discover(transport, issuer).await?)?,
+            (None, Some(issuer), _) => {
+                self.at(&discover(transport, issuer, self.cacert.as_deref()).await?)?
+            }
             (None, None, Some(url)) => self.at(url)?,
             // The command line has one of the three.
             (None, None, None) => {
@@ -117,7 +152,7 @@ impl Source {
 
     /// A server that follows the RFCs.
     fn at(&self, token_url: &str) -> Result<Provider, Diagnostic> {
-        let wrong = |error: tokenry_client::ProviderError| Diagnostic::error(error.to_string());
+        let wrong = |error: ProviderError| Diagnostic::error(error.to_string());
         let provider = Provider::at(token_url).map_err(wrong)?;
         if self.username.is_none() {
             return Ok(provider);
@@ -190,16 +225,6 @@ impl Source {
 const CREDENTIALS: &str = "a client needs --client-id and its secret from --client-secret-file or \
     TOKENRY_CLIENT_SECRET; a user needs --username and its password from --password-file or TOKENRY_PASSWORD";
 
-/// The error about a server that gave no token, with what helps against the most frequent cause.
-fn no_answer(message: &str) -> Diagnostic {
-    let error = Diagnostic::error(message);
-    if message.contains("certificate") {
-        error.help("--cacert names a file with the authority to trust")
-    } else {
-        error
-    }
-}
-
 fn named_or_file(name: &str) -> Result<Provider, Diagnostic> {
     let known = Provider::names().any(|known| known == name);
     // A name has neither slash nor dot; whoever has both a file and a provider of one name writes `./name`.
@@ -208,18 +233,25 @@ fn named_or_file(name: &str) -> Result<Provider, Diagnostic> {
     } else {
         Provider::from_path(Path::new(name))
     };
-    provider.map_err(|error| {
-        let text = error.to_string();
-        Diagnostic::error(if text.starts_with(name) || known {
-            text
-        } else {
-            format!("{name}: {text}")
-        })
+    provider.map_err(|error| match error {
+        ProviderError::Unknown { .. } => trouble::no_provider(&error),
+        _ => {
+            let text = error.to_string();
+            Diagnostic::error(if text.starts_with(name) || known {
+                text
+            } else {
+                format!("{name}: {text}")
+            })
+        }
     })
 }
 
 /// Asks the issuer's metadata for its token endpoint (RFC 8414 §3, or where OpenID Connect Discovery has them).
-async fn discover(transport: &HttpTransport, issuer: &str) -> Result<String, Diagnostic> {
+async fn discover(
+    transport: &HttpTransport,
+    issuer: &str,
+    cacert: Option<&Path>,
+) -> Result<String, Diagnostic> {
     let parsed: tokenry_core::realm::Issuer = issuer
         .parse()
         .map_err(|error| Diagnostic::error(format!("--issuer: {error}, not {}", quoted(issuer))))?;
@@ -233,9 +265,8 @@ async fn discover(transport: &HttpTransport, issuer: &str) -> Result<String, Dia
         let request = Request::get(place)
             .body(Bytes::new())
             .map_err(|error| Diagnostic::error(format!("{place}: {error}")))?;
-        let answer = transport.send(request).await.map_err(|error| {
-            Diagnostic::error(format!("no metadata from {}: {error}", quoted(issuer)))
-        })?;
+        let answer =
+            transport.send(request).await.map_err(|error| trouble::unreachable(&error, cacert))?;
         if !answer.status().is_success() {
             last = format!("{place} answered {}", answer.status().as_u16());
             continue;

@@ -43,7 +43,8 @@ pub(super) fn check(drafts: &[Draft], stored: &[Realm], diagnostics: &mut Diagno
                 diagnostics.push(Diagnostic::error(message).at(&draft.source, name.span.clone()));
             }
         }
-        let Some(issuer) = realm.issuer.given() else { continue };
+        // Without its name it may be any of those that are stored.
+        let (Some(issuer), Some(_)) = (realm.issuer.given(), realm.name.given()) else { continue };
         let dialect = realm.dialect.value().copied().unwrap_or_default();
         let own = std::iter::once((issuer.value.host(), &issuer.span)).chain(
             realm.aliases.value().into_iter().flatten().map(|a| (a.value.as_str(), &a.span)),
@@ -138,6 +139,13 @@ mod tests {
         );
         let other_path = draft("b.toml", "b", "https://x.example/q", "y.example");
         assert_eq!(problems(&[a(), other_path], &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_realm_whose_name_is_unreadable_may_be_the_stored_one() {
+        let stored = [realm(draft("old.toml", "a", "https://x.example", "y.example"))];
+        let unreadable = draft("a.toml", "a b", "https://x.example", "y.example");
+        assert_eq!(problems(&[unreadable], &stored), Vec::<String>::new());
     }
 
     #[test]

@@ -100,6 +100,16 @@ fn refresh(written: &Field<WrittenRefresh>, access: Option<Duration>, notes: &No
         );
         notes.error(&most.span, message, None);
     }
+    if let (Some(grace), Some(lifetime)) = (refresh.grace.given(), refresh.lifetime.value())
+        && grace.value > *lifetime
+    {
+        let message = format!(
+            "grace must not be longer than lifetime ({}), got {}",
+            duration::write(*lifetime),
+            duration::write(grace.value)
+        );
+        notes.error(&grace.span, message, None);
+    }
     let rotates =
         refresh.policy.is_wrong() || refresh.policy.value().is_none_or(|p| *p == Rotate::Rotate);
     if let Some(grace) = refresh.grace.given().filter(|grace| !rotates && !grace.value.is_zero()) {

@@ -335,6 +335,10 @@ mod tests {
                 "5:55: grace belongs to policy `rotate` alone",
             ),
             (
+                "[realm.tokens]\nrefresh = { lifetime = \"10m\", grace = \"11m\" }\n".to_owned(),
+                "5:39: grace must not be longer than lifetime (10m), got 11m",
+            ),
+            (
                 "[realm.tokens]\naccess = \"25h\"\n".to_owned(),
                 "5:10: warning: access tokens of 25h cannot be taken back that long by those who do not ask",
             ),
@@ -356,6 +360,10 @@ mod tests {
             "{SMALL}scopes = 1\n[[realm.clients]]\nid = \"c\"\ngrants = [\"client_credentials\"]\nscope = [\"a\"]\n"
         );
         assert_eq!(problems(&text), ["realm.toml:4:10: scopes must be a list, got `1`"]);
+        let text = text.replace("scopes = 1", "scops = [\"a\"]");
+        assert_eq!(problems(&text), ["realm.toml:4:1: unknown key `scops`"]);
+        let text = text.replace("[realm]", "[realms]").replace("[[realm.", "[[realms.");
+        assert_eq!(problems(&text), ["realm.toml:1:2: unknown key `realms`"]);
     }
 
     #[test]

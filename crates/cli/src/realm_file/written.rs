@@ -314,11 +314,12 @@ fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
 fn meant_refresh(written: WrittenRefresh) -> Option<RefreshPolicy> {
     let policy = written.policy.into_value().unwrap_or_default();
     let grace = if policy == Rotate::Rotate { DEFAULT_GRACE } else { Duration::ZERO };
+    let lifetime = written.lifetime.into_value()?;
     Some(RefreshPolicy {
-        lifetime: written.lifetime.into_value()?,
+        lifetime,
         max_lifetime: written.max_lifetime.into_value(),
         policy,
-        grace: written.grace.into_value().unwrap_or(grace),
+        grace: written.grace.into_value().unwrap_or_else(|| grace.min(lifetime)),
         client_credentials: written.client_credentials.into_value().unwrap_or_default(),
     })
 }

@@ -108,6 +108,7 @@ fn applying_again_does_nothing() {
     let json = place.run(["apply", "realm.toml", "--output", "json"]).good().json();
     let expected = json!({
         "changes": [], "undeclared_clients": [], "applied": false, "dry_run": false, "nothing_to_do": true,
+        "warnings": [],
     });
     assert_eq!(json, expected);
     assert_eq!(place.state(), state);
@@ -165,6 +166,23 @@ fn init_overwrites_nothing_and_names_all_that_is_there() {
     place.run(["init", "elsewhere", "--host", "A.example"]).bad("a host name is in lower case");
     place.run(["init", "elsewhere"]).good();
     assert_ne!(place.read("elsewhere/master.key"), key);
+    assert_eq!(ran.err.matches("help:").count(), 1, "{}", ran.err);
+    place.run(["init", "w", "--host", "*.example"]).bad("not for the wildcard `*.example`");
+    place.run(["init", "c", "--config", "tokenry.toml"]).bad("reads no other");
+    assert!(!place.path("c").exists());
+}
+
+#[test]
+fn init_names_the_next_steps_of_the_configuration_that_is_there() {
+    let place = Place::new();
+    let steps = |directory: &str| {
+        let json = place.run(["init", directory, "--output", "json"]).good().json();
+        json["next"][0].as_str().unwrap().to_owned()
+    };
+    assert_eq!(steps("a"), "cd a");
+    let config = place.read("tokenry.toml").replace("sqlite:", "sqlite:run/");
+    place.write("tokenry.toml", &config);
+    assert_eq!(steps("run"), "tokenry check");
 }
 
 #[test]
@@ -176,6 +194,9 @@ fn check_finds_an_installation_good_or_says_all_that_is_not() {
     std::fs::remove_file(place.path("server.key")).unwrap();
     std::fs::remove_file(place.path("tokenry.db")).unwrap();
     place.write("master.key", "short");
+    let json = place.run(["check", "--output", "json"]);
+    assert_eq!((json.code, &json.json()["ok"]), (Some(1), &json!(false)));
+    assert_eq!(json.json()["errors"].as_array().unwrap().len(), 3, "{json:#?}");
     let ran = place.run(["check"]).bad("server.key cannot be read: no such file");
     assert!(ran.err.contains("the master key must be 32 bytes"), "{}", ran.err);
     assert!(ran.err.contains("there is no store at"), "{}", ran.err);

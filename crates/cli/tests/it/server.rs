@@ -79,6 +79,14 @@ fn a_newcomer_reaches_a_token_and_the_log_holds_no_secret() {
     let json = token(&place, &server, &["--scope", "write", "--output", "json"]).good().json();
     assert_eq!(json["token_url"], "https://localhost:8443/token");
 
+    token(&place, &server, &["--scope", "admin"]).bad("the client may not have scope `admin`");
+    place.run(["init", "other"]).good();
+    let other = place.read("other/ca.pem");
+    let ca = place.read("ca.pem");
+    place.write("ca.pem", &other);
+    token(&place, &server, &[]).bad("its certificate is not from the authority in ca.pem");
+    place.write("ca.pem", &ca);
+
     let secret = place.read("secret");
     place.write("secret", "tks_wrong");
     token(&place, &server, &[]).bad("the server refused the credentials: 401 invalid_client");
@@ -210,7 +218,7 @@ fn a_token_that_cannot_be_had_says_why() {
         .bad("cannot connect to 127.0.0.1");
     token(&["--token-url", &url]).bad("--client-id or --username is missing");
     token(&["--provider", "truphon", "--client-id", "x", "--client-secret-file", "secret"])
-        .bad("no provider");
+        .bad("did you mean `truphone`?");
     token(&["--provider", "./nowhere.toml", "--client-id", "x", "--client-secret-file", "secret"])
         .bad("./nowhere.toml: ");
     token(&[
