@@ -274,10 +274,12 @@ impl<'a> Table<'a> {
     }
 
     /// `[[key]]`, any number of times.
-    pub(crate) fn tables<T>(&self, key: &'static str, reader: impl Fn(&Self) -> T) -> Vec<At<T>> {
+    pub(crate) fn tables<T>(
+        &self,
+        key: &'static str,
+        reader: impl Fn(&Self) -> T,
+    ) -> Field<Vec<At<T>>> {
         self.optional(key, |value| value.list(|item| item.table(&reader)))
-            .into_value()
-            .unwrap_or_default()
     }
 
     fn report_unknown(&self) {

@@ -45,7 +45,7 @@ pub(super) fn check(written: &Written, notes: &Notes) {
         }
     }
     let mut clients = BTreeMap::new();
-    for client in &realm.clients {
+    for client in realm.clients.value().into_iter().flatten() {
         self::client(realm, &client.value, access, notes);
         if let Some(id) = client.value.id.given()
             && clients.insert(id.value.as_str(), &client.value).is_some()
@@ -54,7 +54,7 @@ pub(super) fn check(written: &Written, notes: &Notes) {
         }
     }
     let mut paths = BTreeMap::new();
-    for endpoint in &realm.endpoints {
+    for endpoint in realm.endpoints.value().into_iter().flatten() {
         self::endpoint(realm, &endpoint.value, &clients, notes);
         if let Some(path) = endpoint.value.path.given()
             && paths.insert(path.value.as_str(), ()).is_some()
@@ -294,7 +294,8 @@ fn endpoint(
     let Some(id) = endpoint.client.given() else { return };
     let Some(client) = clients.get(id.value.as_str()) else {
         // A client whose own identifier is unreadable may be the one that is meant.
-        if realm.clients.iter().all(|c| c.value.id.given().is_some()) {
+        let mut declared = realm.clients.value().into_iter().flatten();
+        if !realm.clients.is_wrong() && declared.all(|c| c.value.id.given().is_some()) {
             let known: Vec<&str> = clients.keys().copied().collect();
             let message = format!(
                 "endpoint {path} is made for client {}, which this file does not declare",

@@ -362,6 +362,12 @@ mod tests {
         assert_eq!(problems(&text), ["realm.toml:4:10: scopes must be a list, got `1`"]);
         let text = text.replace("scopes = 1", "scops = [\"a\"]");
         assert_eq!(problems(&text), ["realm.toml:4:1: unknown key `scops`"]);
+        let endpoint =
+            "[[realm.endpoints]]\npath = \"/x\"\ngrant = \"refresh_token\"\nclient = \"c\"\n";
+        let misspelt = text.replace("[[realm.clients]]", "[[realm.client]]") + endpoint;
+        let expected =
+            ["realm.toml:4:1: unknown key `scops`", "realm.toml:5:9: unknown key `client`"];
+        assert_eq!(problems(&misspelt), expected);
         let text = text.replace("[realm]", "[realms]").replace("[[realm.", "[[realms.");
         assert_eq!(problems(&text), ["realm.toml:1:2: unknown key `realms`"]);
     }

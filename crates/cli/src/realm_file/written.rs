@@ -49,8 +49,8 @@ pub(super) struct WrittenRealm {
     pub(super) client_authentication: Field<ClientAuthentication>,
     pub(super) tokens: Field<WrittenTokens>,
     pub(super) keys: Field<WrittenKeys>,
-    pub(super) endpoints: Vec<At<WrittenEndpoint>>,
-    pub(super) clients: Vec<At<WrittenClient>>,
+    pub(super) endpoints: Field<Vec<At<WrittenEndpoint>>>,
+    pub(super) clients: Field<Vec<At<WrittenClient>>>,
 }
 
 /// `[realm.tokens]`
@@ -143,6 +143,8 @@ impl Written {
         let name = realm.name.into_value()?;
         let clients = realm
             .clients
+            .into_value()
+            .unwrap_or_default()
             .into_iter()
             .map(|c| meant_client(c.value, &name))
             .collect::<Option<_>>()?;
@@ -158,6 +160,8 @@ impl Written {
             client_authentication: realm.client_authentication.into_value().unwrap_or_default(),
             endpoints: realm
                 .endpoints
+                .into_value()
+                .unwrap_or_default()
                 .into_iter()
                 .map(|e| meant_endpoint(e.value))
                 .collect::<Option<_>>()?,
