@@ -280,7 +280,17 @@ impl Credentials {
             return Err(Refusal::MalformedRequest("more than one Authorization header"));
         }
         if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
-            return Err(Refusal::UnsupportedAssertion);
+            if let Some(name) = form.first_repeated(&["client_assertion", "client_assertion_type"])
+            {
+                return Err(Refusal::RepeatedParameter(name));
+            }
+            // RFC 7521 §4.2: not together with another authentication.
+            let two = form.get("client_secret").is_some() || received.authorization.is_some();
+            return Err(if two {
+                Refusal::MalformedRequest("two client authentications")
+            } else {
+                Refusal::UnsupportedAssertion
+            });
         }
         let in_form = match (form.get("client_id"), form.get("client_secret")) {
             (Some(id), Some(secret)) => {
@@ -428,9 +438,7 @@ mod tests {
                 Ok(request) => request.grant.unwrap_err().code(),
                 Err(code) => code,
             };
-            let expected =
-                if name.starts_with("client_assertion") { InvalidClient } else { InvalidRequest };
-            assert_eq!(refused, expected, "{name}");
+            assert_eq!(refused, InvalidRequest, "{name}");
         }
     }
 
@@ -583,7 +591,12 @@ mod tests {
     }
 
     #[test]
-    fn row_039_row_041_there_is_one_client_authentication() {
+    fn row_039_row_040_row_041_there_is_one_client_authentication() {
+        let assertion =
+            "grant_type=client_credentials&client_id=a&client_assertion=x&client_assertion_type=y";
+        assert_eq!(presented(None, assertion), Err(InvalidClient));
+        assert_eq!(presented(Some(&basic("a:b")), assertion), Err(InvalidRequest));
+        assert_eq!(presented(None, &format!("{assertion}&client_secret=b")), Err(InvalidRequest));
         let form = "grant_type=client_credentials&client_id=a";
         assert!(presented(Some(&basic("a:b")), form).is_ok());
         assert_eq!(presented(Some(&basic("c:b")), form), Err(InvalidRequest));

@@ -333,7 +333,12 @@ fn host(parts: &http::request::Parts) -> Option<Cow<'_, str>> {
     let host = match parts.uri.host() {
         Some(host) => host,
         None => {
-            let host = parts.headers.get(http::header::HOST)?.to_str().ok()?;
+            let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+            let host = hosts.next()?.to_str().ok()?;
+            // RFC 9112 §3.2: 400 to "any request message that contains more than one Host header".
+            if hosts.next().is_some() {
+                return None;
+            }
             match host.rsplit_once(':') {
                 Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
                 _ => host,

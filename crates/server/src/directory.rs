@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::keyring::Keyring;
 use crate::metadata;
 use crate::metrics::{Metrics, RealmMetrics};
+use crate::password::Queue;
 
 /// One snapshot of everything.
 #[derive(Debug, Default)]
@@ -53,6 +54,8 @@ pub(crate) struct RealmState {
     pub(crate) sealer: Sealer,
     pub(crate) keyring: Keyring,
     pub(crate) metrics: RealmMetrics,
+    /// How many of its users' passwords wait to be compared.
+    pub(crate) passwords: Queue,
     /// What its clients have of their own.
     usage: Option<Usage>,
     users: HashMap<String, User>,
@@ -115,6 +118,7 @@ impl Directory {
                 usage: usage.remove(&name),
                 users: users.remove(&name).unwrap_or_default(),
                 metrics: metrics.of_realm(&name),
+                passwords: Queue::default(),
                 sealer,
                 realm,
             });

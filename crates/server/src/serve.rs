@@ -32,8 +32,9 @@ use crate::tls::{Tls, h2};
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How many requests one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 128;
+/// How many requests one HTTP/2 connection may have under way. Enough for a keeper, few enough that a connection
+/// cannot hold many half-sent bodies.
+const MAX_STREAMS: u32 = 32;
 
 /// The largest head of a request, in bytes. Ours have a Basic header and little else.
 const MAX_HEAD: usize = 16 * 1024;
@@ -147,30 +148,40 @@ impl Server {
         peer: IpAddr,
         watcher: Watcher,
     ) {
-        let limits = &self.app.limits;
+        let (limits, own) = (&self.app.limits, Arc::clone(self));
         let io = TokioIo::new(stream);
-        let service = service_fn(|request| {
-            let server = Arc::clone(self);
+        let began = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&began);
+        let service = service_fn(move |request| {
+            let server = Arc::clone(&own);
+            counted.fetch_add(1, Ordering::Relaxed);
             async move { Ok::<_, Infallible>(server.request(request, peer).await) }
         });
-        let ended = if h2 {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(limits.header_timeout)
-                .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(MAX_HEAD as u32)
-                .serve_connection(io, service);
-            watcher.watch(connection).await
-        } else {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.header_timeout)
-                .max_buf_size(MAX_HEAD)
-                .serve_connection(io, service);
-            watcher.watch(connection).await
+        let served = async {
+            if h2 {
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(limits.header_timeout)
+                    .max_concurrent_streams(MAX_STREAMS)
+                    .max_header_list_size(MAX_HEAD as u32)
+                    .serve_connection(io, service);
+                watcher.watch(connection).await
+            } else {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(limits.header_timeout)
+                    .max_buf_size(MAX_HEAD)
+                    .serve_connection(io, service);
+                watcher.watch(connection).await
+            }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended");
+        tokio::select! {
+            ended = served => if let Err(error) = ended {
+                tracing::debug!(%peer, %error, "connection ended");
+            },
+            () = silence(&began, limits.header_timeout) => {
+                tracing::debug!(%peer, "connection closed: no request began for a while");
+            }
         }
     }
 
@@ -179,14 +190,15 @@ impl Server {
         if let Some(id) = &id {
             request.headers_mut().insert(REQUEST_ID, id.clone());
         }
-        let mut response = match self.requests.try_acquire() {
-            Err(_) => {
-                self.app.metrics.shed.inc();
-                unavailable()
-            }
-            Ok(_permit) => match self.read(request).await {
-                Ok(request) => self.app.handle(request, peer).await,
-                Err(response) => response,
+        // A place is taken once the whole request is there: who sends half of one holds nothing.
+        let mut response = match self.read(request).await {
+            Err(response) => response,
+            Ok(request) => match self.requests.try_acquire() {
+                Ok(_place) => self.app.handle(request, peer).await,
+                Err(_) => {
+                    self.app.metrics.shed.inc();
+                    unavailable()
+                }
             },
         };
         if let Some(id) = id {
@@ -210,6 +222,22 @@ impl Server {
             Ok(Err(Unread::Broken)) => Err(closing(StatusCode::BAD_REQUEST)),
             Ok(Ok(body)) => Ok(Request::from_parts(parts, body)),
         }
+    }
+}
+
+/// Returns once no request has begun for between one and two times `patience`.
+///
+/// It catches what the timeouts of HTTP do not: a peer that agreed on HTTP/2 and says nothing more, and one that asks
+/// and never reads the answers.
+async fn silence(began: &AtomicU64, patience: Duration) {
+    let mut before = None;
+    loop {
+        tokio::time::sleep(patience).await;
+        let now = Some(began.load(Ordering::Relaxed));
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 

@@ -41,7 +41,7 @@ impl From<Refusal> for Failure {
 
 impl From<Busy> for Failure {
     fn from(_: Busy) -> Self {
-        Self::Unavailable("too many passwords are being compared")
+        Self::Shed
     }
 }
 
@@ -150,14 +150,13 @@ impl Walk<'_> {
             presented(who);
             return Err(refusal.clone().into());
         }
-        if let Some(id) = credentials.client_id()
-            && !self.app.admission.admits(&self.state.realm.name, id)
-        {
+        let client =
+            self.authenticate(&credentials, &grant).await.inspect_err(|_| presented(who))?;
+        // Only who has proved to be a client counts as that client: nobody can use up another's share.
+        if !self.app.admission.admits(&self.state.realm.name, &client.registration().id) {
             self.app.metrics.shed.inc();
             return Err(Failure::Shed);
         }
-        let client =
-            self.authenticate(&credentials, &grant).await.inspect_err(|_| presented(who))?;
         let user = match &grant {
             Ok(Grant::Password { username, .. }) => Some(cut(username)),
             _ => None,
@@ -277,7 +276,11 @@ impl Walk<'_> {
     }
 
     async fn compare(&self, user: Option<&User>, password: Secret) -> Result<bool, Busy> {
-        self.app.passwords.matches(user.map(|user| user.password.clone()), password).await
+        let hash = user.map(|user| user.password.clone());
+        let compared = self.app.passwords.matches(&self.state.passwords, hash, password).await;
+        compared.inspect_err(|Busy| {
+            self.app.metrics.shed.inc();
+        })
     }
 
     fn standing(&self, token: &RefreshToken) -> Standing<'_> {
