@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_an_endpoint_nor_a_refresh_token_speaks_for_another_client() {
+    fn an_endpoint_and_a_refresh_token_speak_for_no_other_and_no_disabled_client() {
         let client = client(vec![]);
         let endpoint = |client: &str| Endpoint {
             path: "/t".into(),
@@ -495,5 +495,13 @@ mod tests {
         };
         assert_eq!(*of("billing").unwrap().proof(), Proof::RefreshToken);
         assert_eq!(of("other").unwrap_err(), Refusal::NoCredentials);
+
+        let disabled = Arc::new(Client { enabled: false, ..(*client).clone() });
+        let by_endpoint = AuthenticatedClient::by_endpoint(&disabled, &endpoint("billing"));
+        assert_eq!(by_endpoint.unwrap_err(), Refusal::ClientDisabled);
+        let optional = ClientAuthentication::Optional;
+        let by_token =
+            AuthenticatedClient::by_refresh_token(&disabled, &token("billing"), optional);
+        assert_eq!(by_token.unwrap_err(), Refusal::ClientDisabled);
     }
 }

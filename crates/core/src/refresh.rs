@@ -294,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn content_of_another_version_does_not_open() {
+        let mut content = Vec::new();
+        encode(&token(), &mut content);
+        assert_eq!(content[0], VERSION);
+        assert_eq!(decode(&content), Some(token()));
+        for version in [0, 2, 255] {
+            content[0] = version;
+            assert_eq!(decode(&content), None, "version {version}");
+        }
+    }
+
+    #[test]
     fn a_family_lives_no_longer_than_its_limit() {
         let policy = RefreshPolicy {
             lifetime: Duration::from_secs(60),

@@ -519,14 +519,45 @@ mod tests {
             ("refresh_token=x", false),
             ("tenant=a", true),
         ] {
-            let received = Received {
-                content_type: Some(FORM),
-                query: Some(query.as_bytes()),
-                body: b"grant_type=client_credentials",
-                ..Received::default()
-            };
-            assert_eq!(TokenRequest::parse(&received).is_ok(), accepted, "{query}");
+            assert_eq!(parses_with_query(query), accepted, "{query}");
         }
+    }
+
+    #[test]
+    fn row_017_no_name_of_a_parameter_of_the_form_may_stand_in_the_url() {
+        for name in [
+            "grant_type",
+            "scope",
+            "client_id",
+            "client_secret",
+            "username",
+            "password",
+            "refresh_token",
+            "client_assertion",
+            "client_assertion_type",
+            "assertion",
+            "code",
+            "redirect_uri",
+            "resource",
+            "audience",
+            "subject_token",
+            "actor_token",
+            "access_token",
+            "token",
+        ] {
+            assert!(!parses_with_query(&format!("{name}=x")), "{name}");
+            assert!(!parses_with_query(&format!("tenant=a&{name}=x")), "{name}");
+        }
+    }
+
+    fn parses_with_query(query: &str) -> bool {
+        let received = Received {
+            content_type: Some(FORM),
+            query: Some(query.as_bytes()),
+            body: b"grant_type=client_credentials",
+            ..Received::default()
+        };
+        TokenRequest::parse(&received).is_ok()
     }
 
     fn presented(

@@ -502,6 +502,20 @@ fn row_117_rotate_asks_the_store_to_use_the_token_up() {
 }
 
 #[test]
+fn what_is_remembered_of_a_family_outlives_the_presented_token() {
+    let mut house = House::new();
+    let issue = house.ask(PASSWORD).unwrap();
+    let Refresh::Give(old) = &issue.refresh else { panic!("{:?}", issue.refresh) };
+    // The lifetime was shortened since: the successor ends before the token it comes from.
+    let shorter = RefreshPolicy { lifetime: secs(60), ..policy(Rotate::Rotate) };
+    house.realm.tokens.refresh = Some(shorter);
+    let again = house.at(secs(1)).ask(&refresh_form(&given(&issue))).unwrap();
+    let Refresh::Rotate { rotation, .. } = &again.refresh else { panic!("{:?}", again.refresh) };
+    assert_eq!(rotation.expires_at, old.expires_at);
+    assert_eq!(old.expires_at, NOW + secs(1800));
+}
+
+#[test]
 fn row_121_the_policy_of_a_client_wins_over_that_of_its_realm() {
     let house = House::with(|h| h.billing().refresh = Some(policy(Rotate::Keep)));
     let first = given(&house.ask(PASSWORD).unwrap());

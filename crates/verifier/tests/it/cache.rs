@@ -161,6 +161,21 @@ async fn row_246_an_unknown_key_during_an_outage_is_503_and_not_401() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_forged_signature_under_a_known_key_is_401_also_during_an_outage() {
+    let [known, forger] = [key(Algorithm::Es256), key(Algorithm::Es256)];
+    let source = Source::with(&[&known]);
+    let (_verifier, api) = ready(&source).await;
+    source.answer(Answer::Down);
+    for _ in 0..3 {
+        let (status, challenge) = ask(&api, &with_kid(&forger, known.kid())).await;
+        assert_eq!(status, 401);
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    }
+    assert_eq!(source.fetches(), 2);
+    assert_eq!(ask(&api, &token(&known, &claims())).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_source_is_asked_less_and_less() {
     let source = Source::default();
     let _verifier = builder(&source).build().unwrap();

@@ -89,6 +89,18 @@ async fn row_224_a_missing_scope_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_required_twice_is_required_together() {
+    let key = key(Algorithm::Es256);
+    let verifier = builder(&Source::with(&[&key])).build().unwrap();
+    let needs = |scope: &str| scope.parse().unwrap();
+    let api = api(verifier.layer().require_scope(needs("read")).require_scope(needs("write")));
+    for (granted, expected) in [("read write", 200), ("read", 403), ("write", 403), ("", 403)] {
+        let token = token(&key, &claims_with("scope", granted.into()));
+        assert_eq!(ask(&api, &token).await.0, expected, "{granted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_225_ambiguous_credentials_are_an_invalid_request() {
     let key = key(Algorithm::Es256);
     let api = trusting(&key);
@@ -335,6 +347,20 @@ async fn a_token_without_kid_is_tried_with_the_keys_of_its_algorithm() {
         assert_eq!(ask(&api, &token).await.0, 200);
     }
     assert_eq!(source.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_without_kid_is_tried_with_four_keys_and_no_more() {
+    let keys: Vec<SigningKey> = (0..6).map(|_| key(Algorithm::Es256)).collect();
+    let api =
+        api(builder(&Source::with(&keys.iter().collect::<Vec<_>>())).build().unwrap().layer());
+    let header = json!({"alg": "ES256", "typ": "at+jwt"}).to_string();
+    let mut statuses = Vec::new();
+    for key in &keys {
+        let token = forge(key, header.as_bytes(), claims().to_string().as_bytes());
+        statuses.push(ask(&api, &token).await.0);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 401, 401]);
 }
 
 #[tokio::test(start_paused = true)]
