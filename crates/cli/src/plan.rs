@@ -27,6 +27,8 @@ struct Step {
     realm: String,
     name: String,
     fields: Vec<FieldChange>,
+    /// Whether the refresh tokens issued so far end with it.
+    ends_refresh_tokens: bool,
     change: Change,
 }
 
@@ -59,21 +61,23 @@ impl Plan {
             stored.clients.iter().map(|c| ((c.realm.as_str(), c.id.as_str()), c)).collect();
         for Declaration { realm, clients } in declarations {
             let old = stored.realms.iter().find(|r| r.name == realm.name);
+            let ends = old.is_some_and(|old| {
+                stops_rotating(old.tokens.refresh.as_ref(), realm.tokens.refresh.as_ref())
+            });
             // What is set at run time stays.
             let not_before = old.map_or(Timestamp::EPOCH, |old| old.not_before);
+            let not_before = if ends { not_before.max(now) } else { not_before };
             let created_at = old.map_or(now, |old| old.created_at);
             let realm = Realm { not_before, created_at, ..realm.clone() };
-            plan.put(
-                "realm",
-                &realm.name,
-                &realm.name,
-                old.map(realm_fields),
-                realm_fields(&realm),
-                || Change::PutRealm(realm.clone()),
-            );
+            let fields = (old.map(realm_fields), realm_fields(&realm));
+            plan.put("realm", &realm.name, &realm.name, fields, ends, || {
+                Change::PutRealm(realm.clone())
+            });
+            let inherited =
+                (old.and_then(|old| old.tokens.refresh.as_ref()), realm.tokens.refresh.as_ref());
             for declared in clients {
                 let key = (realm.name.as_str(), declared.client.id.as_str());
-                plan.client(declared, stored_clients.get(&key).copied(), now);
+                plan.client(declared, stored_clients.get(&key).copied(), inherited, now);
             }
             let declared: HashSet<&str> = clients.iter().map(|c| c.client.id.as_str()).collect();
             let undeclared = stored.clients.iter().filter(|client| {
@@ -87,6 +91,7 @@ impl Plan {
                         realm: client.realm.clone(),
                         name: client.id.clone(),
                         fields: Vec::new(),
+                        ends_refresh_tokens: false,
                         change: Change::RemoveClient {
                             realm: client.realm.clone(),
                             client: client.id.clone(),
@@ -100,19 +105,35 @@ impl Plan {
         plan
     }
 
-    fn client(&mut self, declared: &DeclaredClient, old: Option<&Client>, now: Timestamp) {
+    /// `inherited` is the realm's refresh policy, before and after.
+    fn client(
+        &mut self,
+        declared: &DeclaredClient,
+        old: Option<&Client>,
+        inherited: (Option<&RefreshPolicy>, Option<&RefreshPolicy>),
+        now: Timestamp,
+    ) {
         let mut client = declared.client.clone();
         client.created_at = old.map_or(now, |old| old.created_at);
+        let mut ends = false;
         if let Some(old) = old {
             client.not_before = old.not_before;
             if !declared.says_enabled {
                 client.enabled = old.enabled;
             }
+            // Where the realm itself stops rotating, its own moment ends them.
+            ends = !stops_rotating(inherited.0, inherited.1)
+                && stops_rotating(
+                    old.refresh.as_ref().or(inherited.0),
+                    client.refresh.as_ref().or(inherited.1),
+                );
+            if ends {
+                client.not_before = client.not_before.max(now);
+            }
         }
-        let (realm, id, fields) = (client.realm.clone(), client.id.clone(), client_fields(&client));
-        self.put("client", &realm, &id, old.map(client_fields), fields, || {
-            Change::PutClient(client)
-        });
+        let (realm, id) = (client.realm.clone(), client.id.clone());
+        let fields = (old.map(client_fields), client_fields(&client));
+        self.put("client", &realm, &id, fields, ends, || Change::PutClient(client));
     }
 
     fn put(
@@ -120,8 +141,8 @@ impl Plan {
         kind: &'static str,
         realm: &str,
         name: &str,
-        old: Option<Fields>,
-        new: Fields,
+        (old, new): (Option<Fields>, Fields),
+        ends_refresh_tokens: bool,
         change: impl FnOnce() -> Change,
     ) {
         let action = if old.is_some() { Action::Change } else { Action::Create };
@@ -136,7 +157,16 @@ impl Plan {
             .collect();
         if action == Action::Create || !fields.is_empty() {
             let (realm, name) = (realm.to_owned(), name.to_owned());
-            self.steps.push(Step { action, kind, realm, name, fields, change: change() });
+            let change = change();
+            self.steps.push(Step {
+                action,
+                kind,
+                realm,
+                name,
+                fields,
+                ends_refresh_tokens,
+                change,
+            });
         }
     }
 
@@ -150,27 +180,10 @@ impl Plan {
         self.steps.iter().map(|step| step.change.clone()).collect()
     }
 
-    /// What those who check tokens have to be told before it is carried out: realm, client, and what about it.
+    /// What others have to be told before it is carried out: those who check tokens, and those who hold them.
     fn warnings(&self) -> Vec<String> {
         let changed = self.steps.iter().filter(|step| step.action == Action::Change);
-        changed
-            .flat_map(|step| {
-                step.fields.iter().filter_map(|change| {
-                    let what = match change.field {
-                        "issuer" => "the old issuer",
-                        "tokens.signing" | "signing" => "the old signing algorithm",
-                        _ => return None,
-                    };
-                    let FieldChange { field, .. } = change;
-                    let of = if step.kind == "client" {
-                        format!("client {} in realm {}", step.name, step.realm)
-                    } else {
-                        format!("realm {}", step.name)
-                    };
-                    Some(format!("{field} of {of} changes: verifiers that insist on {what} refuse its new tokens"))
-                })
-            })
-            .collect()
+        changed.flat_map(Step::warnings).collect()
     }
 
     /// For people: `+` what is made, `~` what changes, `-` what is removed.
@@ -229,6 +242,39 @@ impl Plan {
             "warnings": self.warnings(),
         })
     }
+}
+
+impl Step {
+    fn warnings(&self) -> Vec<String> {
+        let of = if self.kind == "client" {
+            format!("client {} in realm {}", self.name, self.realm)
+        } else {
+            format!("realm {}", self.name)
+        };
+        let refused = self.fields.iter().filter_map(|FieldChange { field, .. }| {
+            let what = match *field {
+                "issuer" => "the old issuer",
+                "tokens.signing" | "signing" => "the old signing algorithm",
+                _ => return None,
+            };
+            Some(format!(
+                "{field} of {of} changes: verifiers that insist on {what} refuse its new tokens"
+            ))
+        });
+        let ended = self.ends_refresh_tokens.then(|| {
+            format!("{of} no longer rotates refresh tokens: all that were issued so far end, since used-up ones would be good again")
+        });
+        refused.chain(ended).collect()
+    }
+}
+
+/// Whether refresh tokens that were used up would be good again: only `rotate` knows that they are.
+///
+/// Also where there are none from now on, since another policy may follow that one.
+fn stops_rotating(old: Option<&RefreshPolicy>, new: Option<&RefreshPolicy>) -> bool {
+    let rotates =
+        |policy: Option<&RefreshPolicy>| policy.is_some_and(|p| p.policy == Rotate::Rotate);
+    rotates(old) && !rotates(new)
 }
 
 /// Fields in the words of a realm file; `None` where there is nothing to write.
@@ -453,5 +499,73 @@ mod tests {
         };
         assert_eq!(realm.not_before, not_before);
         assert!(client.enabled && client.not_before == not_before);
+    }
+
+    fn refresh_with(policy: Rotate) -> Option<RefreshPolicy> {
+        let lifetime = std::time::Duration::from_secs(60);
+        Some(RefreshPolicy {
+            lifetime,
+            max_lifetime: None,
+            policy,
+            grace: lifetime,
+            client_credentials: false,
+        })
+    }
+
+    /// The plan from one policy of the realm and its client to another; the `not_before` of both, and the warnings.
+    fn from_to(
+        old: (Option<Rotate>, Option<Rotate>),
+        new: (Option<Rotate>, Option<Rotate>),
+    ) -> (Option<u64>, Option<u64>, usize) {
+        let make = |(of_realm, of_client): (Option<Rotate>, Option<Rotate>)| {
+            let mut realm = realm();
+            realm.tokens.refresh = of_realm.and_then(refresh_with);
+            (realm, Client { refresh: of_client.and_then(refresh_with), ..client("c") })
+        };
+        let ((old_realm, old_client), (realm, client)) = (make(old), make(new));
+        let stored =
+            Snapshot { realms: vec![old_realm], clients: vec![old_client], ..Snapshot::default() };
+        let plan =
+            Plan::new(&[declared(&realm, &[client])], &stored, false, Timestamp::from_secs(9));
+        let (mut of_realm, mut of_client) = (None, None);
+        for change in plan.changes() {
+            match change {
+                Change::PutRealm(realm) => of_realm = Some(realm.not_before.as_secs()),
+                Change::PutClient(client) => of_client = Some(client.not_before.as_secs()),
+                other => panic!("{other:?}"),
+            }
+        }
+        (of_realm, of_client, plan.warnings().len())
+    }
+
+    #[test]
+    fn used_up_refresh_tokens_stay_so_when_a_policy_changes() {
+        let (rotate, keep, reissue) =
+            (Some(Rotate::Rotate), Some(Rotate::Keep), Some(Rotate::Reissue));
+        for away in [keep, reissue, None] {
+            assert_eq!(from_to((rotate, None), (away, None)), (Some(9), None, 1), "{away:?}");
+        }
+        // A client's own policy, gone to another one or to the realm's.
+        assert_eq!(from_to((keep, rotate), (keep, reissue)), (None, Some(9), 1));
+        assert_eq!(from_to((keep, rotate), (keep, None)), (None, Some(9), 1));
+        assert_eq!(from_to((None, rotate), (None, None)), (None, Some(9), 1));
+        assert_eq!(from_to((rotate, None), (rotate, keep)), (None, Some(9), 1));
+        // The realm's moment holds for all of its clients.
+        assert_eq!(from_to((rotate, rotate), (keep, keep)), (Some(9), Some(0), 1));
+        // What goes on rotating, or never did, goes on.
+        assert_eq!(from_to((rotate, rotate), (rotate, None)), (None, Some(0), 0));
+        assert_eq!(from_to((keep, rotate), (rotate, None)), (Some(0), Some(0), 0));
+        assert_eq!(from_to((keep, None), (reissue, None)), (Some(0), None, 0));
+        assert_eq!(from_to((keep, None), (rotate, None)), (Some(0), None, 0));
+    }
+
+    #[test]
+    fn whose_refresh_tokens_end_is_told() {
+        let mut old = realm();
+        old.tokens.refresh = refresh_with(Rotate::Rotate);
+        let stored = Snapshot { realms: vec![old], ..Snapshot::default() };
+        let text = Plan::new(&[declared(&realm(), &[])], &stored, false, Timestamp::EPOCH).text();
+        let expected = "warning: realm a no longer rotates refresh tokens: all that were issued so far end, since used-up ones would be good again";
+        assert!(text.ends_with(expected), "{text}");
     }
 }

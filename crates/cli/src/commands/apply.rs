@@ -49,7 +49,9 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     output.complain(&diagnostics);
 
     let declarations = drafts.into_declarations();
-    let plan = Plan::new(&declarations, &installation.snapshot, arguments.prune, edge::now());
+    // One moment for all comparisons, so that a plan is not another one for being made a second later.
+    let now = edge::now();
+    let plan = Plan::new(&declarations, &installation.snapshot, arguments.prune, now);
     let applied = !arguments.dry_run && !plan.is_empty();
     if !output.is_json() && !plan.text().is_empty() {
         // Nobody agrees to what could not be shown.
@@ -57,7 +59,7 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     }
     if applied {
         carry_out(&installation, &plan, |snapshot| {
-            Plan::new(&declarations, snapshot, arguments.prune, edge::now())
+            Plan::new(&declarations, snapshot, arguments.prune, now)
         })
         .await?;
     }
