@@ -14,12 +14,14 @@ use crate::house::{House, MASTER, SECRET, client, credential, put_credential, re
 
 const CC: &str = "grant_type=client_credentials";
 
-/// A store that counts look-ups of clients, and can be switched off.
+/// A store that counts look-ups of clients, can be switched off, and can be behind with revocations.
 #[derive(Debug, Default)]
-struct Watched {
+pub(crate) struct Watched {
     inner: Memory,
     looked_up: AtomicU64,
     down: AtomicBool,
+    /// Snapshots are as if they had been taken before any family was revoked.
+    pub(crate) behind: AtomicBool,
 }
 
 impl Watched {
@@ -42,7 +44,11 @@ impl Store for Watched {
     }
 
     async fn outline(&self) -> Result<Snapshot, StoreError> {
-        self.up()?.outline().await
+        let mut outline = self.up()?.outline().await?;
+        if self.behind.load(Ordering::Relaxed) {
+            outline.revoked.clear();
+        }
+        Ok(outline)
     }
 
     async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError> {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenry_core::MasterKey;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use tokenry_core::jose::JwkSet;
 use tokenry_core::jose::jws::Compact;
+use tokenry_core::key::KeyRecord;
+use tokenry_core::{Client, MasterKey, Realm};
 use tokenry_server::{App, Limits, StartError};
 use tokenry_store::{Change, Memory, Store};
 
@@ -45,6 +48,42 @@ async fn row_159_keys_are_announced_before_they_sign_and_stay_after() {
     house.app.reload().await.unwrap();
     assert_eq!(published(&house).await, [second]);
     assert_eq!(house.store.load().await.unwrap().keys.len(), 1);
+}
+
+#[tokio::test]
+async fn row_159_a_key_stays_as_long_as_the_longest_token_of_any_client() {
+    let house = House::of(realm()).await;
+    let long = Client { access: Some(20 * HOUR), ..crate::house::client("long") };
+    house.change(vec![Change::PutClient(long)]).await;
+    let first = kid(&house).await;
+    for days in [89, 1] {
+        house.clock.advance(days * 24 * HOUR);
+        house.app.look_after_keys().await.unwrap();
+    }
+    assert_ne!(kid(&house).await, first);
+    house.clock.advance(20 * HOUR);
+    house.app.look_after_keys().await.unwrap();
+    house.app.reload().await.unwrap();
+    assert!(published(&house).await.contains(&first), "a token of the client may be about");
+    house.clock.advance(4 * HOUR);
+    house.app.reload().await.unwrap();
+    assert!(!published(&house).await.contains(&first));
+}
+
+#[tokio::test]
+async fn a_sealed_key_that_is_moved_to_another_realm_does_not_open() {
+    let house = House::of(realm()).await;
+    let first = kid(&house).await;
+    let stolen = house.store.load().await.unwrap().keys.remove(0);
+    let other =
+        Realm { name: "s".into(), issuer: "https://other.example".parse().unwrap(), ..realm() };
+    let moved = KeyRecord { realm: "s".into(), ..stolen };
+    house.change(vec![Change::PutRealm(other), Change::PutKey(moved)]).await;
+    let jwks = Request::get("https://other.example/jwks").body(Bytes::new()).unwrap();
+    let answer = house.send(jwks).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(!answer.text.contains(&first), "{}", answer.text);
+    assert_eq!(published(&house).await, [first]);
 }
 
 #[tokio::test]

@@ -1,14 +1,20 @@
 //! Refreshing, in each policy.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokenry_core::family::FamilyId;
 use tokenry_core::realm::{ClientAuthentication, Rotate};
-use tokenry_core::{Client, Realm, User};
+use tokenry_core::refresh::Sealer;
+use tokenry_core::{Client, MasterKey, Realm, User};
 use tokenry_store::Change;
 
+use crate::growth::Watched;
 use crate::house::{
-    Answer, House, SECRET, START, billing, client, credential, put_credential, realm, refusal, user,
+    Answer, House, MASTER, SECRET, START, billing, client, credential, put_credential, realm,
+    refusal, user,
 };
 
 const CC: &str = "grant_type=client_credentials";
@@ -17,6 +23,12 @@ fn with(policy: Rotate) -> Realm {
     let mut realm = realm();
     realm.tokens.refresh.as_mut().unwrap().policy = policy;
     realm
+}
+
+/// The family that is sealed in a refresh token of the realm.
+fn family(token: &str) -> FamilyId {
+    let sealer = Sealer::new(&MasterKey::new(MASTER), "r").unwrap();
+    sealer.open(token).unwrap().family
 }
 
 async fn refresh(house: &House, token: &str) -> Answer {
@@ -78,7 +90,7 @@ async fn row_117_after_the_grace_the_family_is_revoked() {
 async fn row_118_a_hundred_at_once_get_one_successor() {
     let house = House::of(with(Rotate::Rotate)).await;
     let first = house.token(&billing(), CC).await.field("refresh_token");
-    let house = std::sync::Arc::new(house);
+    let house = Arc::new(house);
     let tasks: Vec<_> = (0..100)
         .map(|_| {
             let (house, first) = (house.clone(), first.clone());
@@ -192,6 +204,12 @@ async fn row_116_a_refresh_authenticates_its_client_unless_the_realm_says_otherw
         house.token("billing:wrong", &body(&token)).await.refusal(),
         refusal(401, "invalid_client")
     );
+    let disabled = Client { enabled: false, ..client("billing") };
+    house.change(vec![Change::PutClient(disabled)]).await;
+    assert_eq!(
+        house.post_to("/token", &[], &body(&token)).await.refusal(),
+        refusal(401, "invalid_client")
+    );
 }
 
 #[tokio::test]
@@ -217,15 +235,9 @@ async fn a_family_that_is_revoked_is_dead_in_every_policy() {
     for policy in [Rotate::Keep, Rotate::Reissue, Rotate::Rotate] {
         let house = House::of(with(policy)).await;
         let token = house.token(&billing(), CC).await.field("refresh_token");
-        let sealer = tokenry_core::refresh::Sealer::new(
-            &tokenry_core::MasterKey::new(crate::house::MASTER),
-            "r",
-        )
-        .unwrap();
-        let family = sealer.open(&token).unwrap().family;
         house
             .store
-            .revoke_family("r", family, START, START + Duration::from_secs(9999))
+            .revoke_family("r", family(&token), START, START + Duration::from_secs(9999))
             .await
             .unwrap();
         house.app.reload().await.unwrap();
@@ -234,6 +246,45 @@ async fn a_family_that_is_revoked_is_dead_in_every_policy() {
             refusal(400, "invalid_grant"),
             "{policy:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_family_that_another_node_revoked_is_dead_before_the_next_snapshot() {
+    let house = House::of(with(Rotate::Rotate)).await;
+    let first = house.token(&billing(), CC).await.field("refresh_token");
+    let second = refresh(&house, &first).await.field("refresh_token");
+    let end = START + Duration::from_secs(9999);
+    house.store.revoke_family("r", family(&second), START, end).await.unwrap();
+    for token in [&second, &first] {
+        assert_eq!(refresh(&house, token).await.refusal(), refusal(400, "invalid_grant"));
+    }
+}
+
+#[tokio::test]
+async fn a_family_found_misused_here_is_dead_before_the_next_snapshot_in_every_policy() {
+    for policy in [Rotate::Keep, Rotate::Reissue] {
+        let store = Arc::new(Watched::default());
+        store.behind.store(true, Ordering::Relaxed);
+        let changes = vec![
+            Change::PutRealm(with(Rotate::Rotate)),
+            Change::PutClient(client("billing")),
+            put_credential("billing", credential("cred-001", SECRET)),
+        ];
+        let house = House::on(store, changes).await;
+        let first = house.token(&billing(), CC).await.field("refresh_token");
+        let bystander = house.token(&billing(), CC).await.field("refresh_token");
+        let second = refresh(&house, &first).await.field("refresh_token");
+        let newest = refresh(&house, &second).await.field("refresh_token");
+        assert_eq!(refresh(&house, &first).await.refusal(), refusal(400, "invalid_grant"));
+
+        house.change(vec![Change::PutRealm(with(policy))]).await;
+        assert_eq!(
+            refresh(&house, &newest).await.refusal(),
+            refusal(400, "invalid_grant"),
+            "{policy:?}"
+        );
+        assert_eq!(refresh(&house, &bystander).await.status, StatusCode::OK, "{policy:?}");
     }
 }
 

@@ -1,18 +1,23 @@
 //! The accept loop, on real sockets of this machine.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokenry_core::MasterKey;
-use tokenry_server::{App, Limits, SystemClock, serve};
+use tokenry_server::{App, Limits, SystemClock, Tls, serve};
 use tokenry_store::{Change, Memory, Store as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::house::{MASTER, SECRET, client, credential, put_credential, realm};
+
+/// Far longer than anything here takes, far shorter than what would happen without the limit in question.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Running {
     address: SocketAddr,
@@ -21,6 +26,10 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
+    start_with(limits, None).await
+}
+
+async fn start_with(limits: Limits, tls: Option<Tls>) -> Running {
     let store = Arc::new(Memory::new());
     let changes = vec![
         Change::PutRealm(realm()),
@@ -34,7 +43,7 @@ async fn start(limits: Limits) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
-        serve(app, listener, None, async {
+        serve(app, listener, tls, async {
             let _ = stopped.await;
         })
         .await;
@@ -69,6 +78,21 @@ async fn row_034_a_request_id_comes_back_if_it_is_harmless() {
         exchange(running.address, &request("x-request-id: <script>\r\nconnection: close\r\n"))
             .await;
     assert!(answer.contains("x-request-id: ") && !answer.contains("<script>"));
+    for (length, kept) in [(64, true), (65, false)] {
+        let id = "a".repeat(length);
+        let extra = format!("x-request-id: {id}\r\nconnection: close\r\n");
+        let answer = exchange(running.address, &request(&extra)).await;
+        assert!(answer.contains("x-request-id: "), "{answer}");
+        assert_eq!(answer.contains(&id), kept, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn two_host_headers_are_a_bad_request() {
+    let running = start(Limits::default()).await;
+    let twice = request("host: auth.example\r\nconnection: close\r\n");
+    let answer = exchange(running.address, &twice).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
 #[tokio::test]
@@ -110,6 +134,91 @@ async fn too_many_requests_at_once_are_told_to_come_again() {
     let running = start(Limits { max_requests: 0, ..Limits::default() }).await;
     let answer = exchange(running.address, &request("connection: close\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
+}
+
+#[tokio::test]
+async fn half_a_request_takes_no_place_from_a_whole_one() {
+    let running = start(Limits { max_requests: 1, ..Limits::default() }).await;
+    let whole = request("connection: close\r\n");
+    let half = &whole[..whole.len() - 10];
+    let mut halves = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        halves.push(stream);
+    }
+    let answer = exchange(running.address, &whole).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn beyond_its_limit_a_connection_waits_until_another_is_closed() {
+    let running = start(Limits { max_connections: 2, ..Limits::default() }).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(request("").as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        open.push(stream);
+    }
+    let whole = request("connection: close\r\n");
+    let mut third = pin!(exchange(running.address, &whole));
+    assert!(timeout(Duration::from_millis(100), &mut third).await.is_err(), "it waits");
+    open.pop();
+    let answer = timeout(PATIENCE, third).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_peer_that_agreed_on_http_2_and_says_nothing_is_closed() {
+    let limits = Limits { header_timeout: Duration::from_millis(50), ..Limits::default() };
+    let made = rcgen::generate_simple_self_signed(["auth.example".to_owned()]).unwrap();
+    let pem = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = Tls::from_pem(pem.0.as_bytes(), pem.1.as_bytes()).unwrap();
+    let running = start_with(limits, Some(tls)).await;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    // Nothing at all, and the preface with empty settings: both are all that the peer ever says.
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let socket = TcpStream::connect(running.address).await.unwrap();
+        let name = "auth.example".try_into().unwrap();
+        let mut stream = connector.connect(name, socket).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        stream.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "still open after saying {} bytes", said.len());
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_request_holds_a_shutdown_no_longer_than_the_drain() {
+    let hour = Duration::from_secs(3600);
+    let limits = Limits {
+        drain_timeout: Duration::from_millis(50),
+        header_timeout: hour,
+        body_timeout: hour,
+        ..Limits::default()
+    };
+    let running = start(limits).await;
+    let whole = request("");
+    let mut stuck = TcpStream::connect(running.address).await.unwrap();
+    stuck.write_all(&whole.as_bytes()[..whole.len() - 10]).await.unwrap();
+    // The server answers a second connection, so it has accepted the first.
+    exchange(running.address, &request("connection: close\r\n")).await;
+    running.stop.send(()).unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]

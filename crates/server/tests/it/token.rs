@@ -122,6 +122,26 @@ async fn row_042_row_043_basic_is_accepted_encoded_and_raw() {
 }
 
 #[tokio::test]
+async fn row_043_a_raw_secret_that_reads_as_an_encoded_one_is_accepted() {
+    let house = House::of(realm()).await;
+    for (i, odd) in ["a+b-and-long-enough", "a%2Bb-and-long-enough", "a+b%25c-and-long-enough"]
+        .into_iter()
+        .enumerate()
+    {
+        house
+            .change(vec![put_credential("billing", credential(&format!("odd-{i:04}"), odd))])
+            .await;
+        assert_eq!(
+            house.token(&format!("billing:{odd}"), CC).await.status,
+            StatusCode::OK,
+            "{odd}"
+        );
+    }
+    let wrong = house.token("billing:a+c%2Bb-and-long-enough", CC).await;
+    assert_eq!(wrong.refusal(), refusal(401, "invalid_client"));
+}
+
+#[tokio::test]
 async fn row_050_two_secrets_are_good_until_one_expires() {
     let house = House::of(realm()).await;
     let mut second = credential("cred-004", "another-secret-0123456789");
@@ -199,6 +219,47 @@ async fn row_016_row_017_row_018_the_url_carries_no_credentials() {
 }
 
 #[tokio::test]
+async fn row_017_no_name_of_a_parameter_may_stand_in_the_url() {
+    let house = House::of(realm()).await;
+    let basic = basic(&billing());
+    let header = [("authorization", basic.as_str())];
+    for name in [
+        "grant_type",
+        "scope",
+        "client_id",
+        "client_secret",
+        "username",
+        "password",
+        "refresh_token",
+        "client_assertion",
+        "client_assertion_type",
+        "assertion",
+        "code",
+        "redirect_uri",
+        "resource",
+        "audience",
+        "subject_token",
+        "actor_token",
+        "access_token",
+        "token",
+    ] {
+        let answer = house.post_to(&format!("/token?{name}=x"), &header, CC).await;
+        assert_eq!(answer.refusal(), refusal(400, "invalid_request"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn two_host_headers_are_refused() {
+    let house = House::of(realm()).await;
+    let basic = basic(&billing());
+    for second in ["auth.example", "other.example"] {
+        let headers = [("host", second), ("authorization", basic.as_str())];
+        let answer = house.post_to("/token", &headers, CC).await;
+        assert_eq!(answer.refusal(), refusal(400, "invalid_request"), "{second}");
+    }
+}
+
+#[tokio::test]
 async fn row_032_two_authorization_headers_are_refused() {
     let house = House::of(realm()).await;
     let basic = basic(&billing());
@@ -265,6 +326,48 @@ async fn row_109_row_110_row_112_the_password_grant_is_off_until_a_realm_turns_i
     let locked = tokenry_core::User { enabled: false, ..user("ada", "correct horse") };
     house.change(vec![Change::PutUser(locked)]).await;
     assert_eq!(house.token(&billing(), RIGHT).await, wrong);
+}
+
+#[tokio::test]
+async fn who_may_not_use_the_password_grant_is_told_so_while_passwords_queue() {
+    // Sixteen may wait in one realm and 64 in all, so four realms fill the queue. The fifth has the grant off.
+    let mut changes = Vec::new();
+    for i in 0..5 {
+        let realm = tokenry_core::Realm {
+            name: format!("r{i}"),
+            issuer: format!("https://r{i}.example").parse().unwrap(),
+            password_grant: i < 4,
+            ..realm()
+        };
+        let limited = Client { grants: [GrantType::RefreshToken].into(), ..client("limited") };
+        for client in [client("billing"), limited] {
+            changes.push(Change::PutClient(Client { realm: realm.name.clone(), ..client.clone() }));
+            changes.push(Change::PutCredential {
+                realm: realm.name.clone(),
+                client: client.id.clone(),
+                credential: credential(&format!("{}-{i}", client.id), SECRET),
+            });
+        }
+        changes.insert(i, Change::PutRealm(realm));
+    }
+    let house = House::with(changes).await;
+    let ask = |i: usize, id: &str| {
+        let request = Request::post("/token")
+            .header("host", format!("r{i}.example"))
+            .header("authorization", basic(&format!("{id}:{SECRET}")))
+            .header("content-type", "application/x-www-form-urlencoded");
+        let body = Bytes::from_static(b"grant_type=password&username=ada&password=x");
+        Box::pin(house.send(request.body(body).unwrap()))
+    };
+    let mut waiting: Vec<_> = (0..64).map(|n| ask(n / 16, "billing")).collect();
+    // Polled once each: all of them wait, and none goes on.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for asked in &mut waiting {
+        assert!(asked.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(ask(0, "billing").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ask(0, "limited").await.refusal(), refusal(400, "unauthorized_client"));
+    assert_eq!(ask(4, "billing").await.refusal(), refusal(400, "unsupported_grant_type"));
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tokenry_core::Realm;
 use tokenry_core::jose::jws::Compact;
 use tokenry_core::realm::Endpoint;
 use tokenry_core::request::GrantType;
+use tokenry_core::{Client, Realm};
 use tokenry_store::Change;
 
 use crate::house::{House, client, realm, refusal, user};
@@ -99,4 +99,18 @@ async fn a_declared_endpoint_serves_its_grant_alone() {
         )
         .await;
     assert_eq!(open.refusal(), refusal(401, "invalid_client"));
+}
+
+#[tokio::test]
+async fn a_declared_endpoint_does_not_speak_for_a_disabled_client() {
+    let house = simacan().await;
+    let password = ("/api/v1/auth/password", "username=ada&password=pw".to_owned());
+    let first = house.post_to(password.0, &[], &password.1).await;
+    let refresh = format!("refresh_token={}", first.field("refresh_token"));
+    let disabled = Client { enabled: false, scope: Default::default(), ..client("auth-api") };
+    house.change(vec![Change::PutClient(disabled)]).await;
+    for (path, body) in [password, ("/api/v1/auth/refresh", refresh)] {
+        let refused = house.post_to(path, &[], &body).await.refusal();
+        assert_eq!(refused, refusal(401, "invalid_client"), "{path}");
+    }
 }
