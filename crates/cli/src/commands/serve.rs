@@ -37,6 +37,7 @@ use crate::output::Output;
 pub(crate) struct Arguments {}
 
 pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outcome {
+    warm_up();
     let mut diagnostics = Diagnostics::default();
     let installation = Installation::open_noting(global, &mut diagnostics).await;
     let Some(installation) = installation else {
@@ -61,6 +62,7 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     set_up_log(config.log_format, filter);
     diagnostics.0.extend(loaded.as_ref().and_then(|loaded| loaded.aging(&config, edge::now())));
     diagnostics.0.extend(certificate::exposed_key(&config));
+    diagnostics.0.extend(too_few_files(rlimit::increase_nofile_limit(u64::MAX), &config));
     for questionable in &diagnostics.0 {
         tracing::warn!("{}", questionable.message);
     }
@@ -80,6 +82,36 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     until_told_to_end(app, listener, admin, watch, signals).await;
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the cryptographic generator start while the store is opened.
+///
+/// Its first byte takes some 20 ms, as it gathers its own entropy first; the others take nothing.
+fn warm_up() {
+    // Whoever draws in earnest waits for it, and sees the error if there is one.
+    let drawing = || {
+        let _ = tokenry_server::random::<1>();
+    };
+    let _ = std::thread::Builder::new().name("entropy".to_owned()).spawn(drawing);
+}
+
+/// Files that are open beside the connections: the store and its journals, listeners, what the runtime waits with.
+const OTHER_FILES: u64 = 64;
+
+/// Why not all connections that are allowed will be accepted, after the limit was raised as far as it goes.
+fn too_few_files(raised: io::Result<u64>, config: &Config) -> Option<Diagnostic> {
+    let connections = config.limits.max_connections;
+    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let message = match raised {
+        Ok(files) if files >= needed => return None,
+        Ok(files) => format!(
+            "this process may open {files} files, too few for {connections} connections: raise the hard limit (ulimit -Hn, LimitNOFILE) to {needed}, or lower max_connections"
+        ),
+        Err(error) => {
+            format!("how many files this process may open is not known: {}", plain(&error))
+        }
+    };
+    Some(Diagnostic::warning(message))
 }
 
 /// Binds every port, or says which could not be.
@@ -256,5 +288,28 @@ impl Signals {
 
     async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_files_for_the_connections_are_told() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("tokenry.toml");
+        let text = "[server]\nmax_connections = 100\n[store]\nurl = \"sqlite:a\"\n[master_key]\nenv = \"A\"\n";
+        std::fs::write(&path, text).unwrap();
+        let mut diagnostics = Diagnostics::default();
+        let config = Config::read(&path, &mut diagnostics).unwrap();
+        let told = |raised| too_few_files(raised, &config).map(|warning| warning.message);
+        assert_eq!(told(Ok(164)), None);
+        let few = told(Ok(163)).unwrap();
+        assert!(
+            few.contains("163 files, too few for 100 connections") && few.contains("to 164"),
+            "{few}"
+        );
+        assert!(told(Err(io::Error::other("no"))).unwrap().contains("is not known"));
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(place: &Place) -> Self {
-        let mut command = place.command(["serve", "--output", "json"]);
+        Self::spawn(place.command(["serve", "--output", "json"]))
+    }
+
+    fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -155,6 +158,34 @@ fn curl_gets_the_token_on_its_standard_input_and_in_no_argument() {
     curl("--location-trusted").bad("is not passed on");
     curl("http://api.example/x").bad("a token does not travel in plain HTTP");
     curl("-d@-").bad("curl's standard input carries the token");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_server_opens_as_many_files_as_it_may_and_warns_if_they_are_few() {
+    let limit = |place: &Place, commands: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("{commands}; exec \"$0\" serve --output json");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tokenry")]).current_dir(place.path(""));
+        let server = Server::spawn(command);
+        let limits =
+            std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+        let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let soft = files.split_whitespace().nth(3).unwrap().to_owned();
+        (soft, server.end().1)
+    };
+    let place = Place::applied();
+    let (soft, log) = limit(&place, "ulimit -Sn 100; ulimit -Hn 200");
+    assert_eq!(soft, "200", "{log}");
+    let warning = "this process may open 200 files, too few for 10000 connections";
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains(warning)), "{log}");
+    let config = place.read("tokenry.toml");
+    place.write(
+        "tokenry.toml",
+        &config.replace("# max_connections = 10000 ", "max_connections = 100 # "),
+    );
+    let (_, log) = limit(&place, "ulimit -Sn 100; ulimit -Hn 200");
+    assert!(!log.contains("too few"), "{log}");
 }
 
 #[test]
