@@ -107,6 +107,17 @@ fn transport(
 ) {
     diagnostics.0.extend(loaded.and_then(|loaded| loaded.aging(config, edge::now())));
     diagnostics.0.extend(certificate::exposed_key(config));
+    if let Some(admin) = config.admin.as_ref().filter(|admin| !admin.value.ip().is_loopback()) {
+        let message = format!(
+            "admin is on {}, where others reach it: it speaks plain HTTP and asks nobody who they are",
+            admin.value
+        );
+        diagnostics.push(
+            config.warning(&admin.span, message).help(
+                "put it on a loopback address, unless only those who collect metrics get there",
+            ),
+        );
+    }
     for realm in realms {
         let (name, issuer) = (quoted(&realm.name), realm.issuer.to_string());
         let https = issuer.starts_with("https:");

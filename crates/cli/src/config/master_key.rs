@@ -26,6 +26,10 @@ pub(crate) fn load(config: &Config) -> Result<MasterKey, Diagnostic> {
                     .help("`tokenry init` makes one; the store cannot be used without the one it was made with")
             };
             let metadata = std::fs::metadata(path).map_err(unreadable)?;
+            // A pipe would be waited for until somebody writes to it, and could be read only once.
+            if !metadata.is_file() {
+                return Err(config.error(at, format!("the master key {name} is not a regular file")));
+            }
             only_its_owner(&metadata).map_err(|mode| {
                 config
                     .error(at, format!("the master key {name} can be read by others (mode {mode:03o})"))

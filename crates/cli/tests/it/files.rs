@@ -204,6 +204,19 @@ fn check_finds_an_installation_good_or_says_all_that_is_not() {
 }
 
 #[test]
+fn check_warns_of_health_and_metrics_for_everybody() {
+    let place = Place::new();
+    assert_eq!(place.run(["check"]).good().err, "");
+    let config = place.read("tokenry.toml");
+    for (at, warned) in [("0.0.0.0:9090", true), ("[::]:9090", true), ("[::1]:9090", false)] {
+        let admin = format!("admin = \"{at}\"");
+        place.write("tokenry.toml", &config.replace("admin = \"127.0.0.1:0\"", &admin));
+        let ran = place.run(["check"]).good();
+        assert_eq!(ran.err.contains(&format!("admin is on {at}")), warned, "{}", ran.err);
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_told_apart_from_everything_else() {
     let place = Place::empty();
     for arguments in [["aply", "x", "y"], ["apply", "--purne", "x"], ["client", "secret", "add"]] {

@@ -48,6 +48,20 @@ fn a_master_key_that_others_can_read_is_refused() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_master_key_in_a_pipe_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    std::fs::remove_file(place.path("master.key")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .args(["-m", "600"])
+        .arg(place.path("master.key"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    place.run(["check"]).bad("master.key is not a regular file");
+}
+
+#[test]
 fn a_master_key_that_is_none_is_not_repeated() {
     let place = Place::new();
     for wrong in ["", "hunter2hunter2", &"z".repeat(64)] {
@@ -120,6 +134,21 @@ fn a_locked_store_is_said_to_be_locked() {
     place.run(["apply", "realm.toml"]).bad("is locked by another process");
     drop(database);
     assert_eq!(place.run(["apply", "realm.toml"]).good().out, "nothing to do\n");
+}
+
+#[test]
+fn a_secret_that_could_not_be_stored_leaves_no_file() {
+    let place = Place::applied();
+    let database = Connection::open(place.path("tokenry.db")).unwrap();
+    // Readers go on, and find everything in order; the writer does not.
+    database
+        .execute_batch(
+            "CREATE TRIGGER t BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let ran = place.run(["client", "secret", "add", "example", "first", "--to", "secret"]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(!place.path("secret").exists(), "{ran:#?}");
 }
 
 #[test]
