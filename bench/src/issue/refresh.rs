@@ -1,6 +1,6 @@
 //! Refresh tokens: in the answer to client_credentials, and each policy of refreshing.
 
-use super::sign::warm;
+use super::sign::{signs_with, warm};
 use super::{Bench, Line};
 use crate::peers::{Kind, with_refresh};
 use crate::problem::{Problem, Result};
@@ -59,7 +59,10 @@ pub(super) async fn unwritten(bench: &mut Bench) -> Result<()> {
     match (peer, series.get(4)) {
         (Ok(peer), Some(theirs)) => {
             let what = "refresh that reissues, ES256";
-            bench.report.add(Line::faster("refresh", what, reissue, theirs));
+            bench.report.add(match signs_with(theirs, "ES256") {
+                Ok(()) => Line::faster("refresh", what, reissue, theirs),
+                Err(problem) => Line::blank("refresh", what, problem.to_string()),
+            });
             peer.end().await;
         }
         (peer, _) => {

@@ -87,9 +87,13 @@ pub(crate) fn realm_of(client: u64, realms: u64) -> String {
     format!("many{}", client % realms)
 }
 
-/// A whole request for client_credentials with Basic.
+/// A whole request for client_credentials with Basic, for all scopes of the benchmark.
 pub(crate) fn client_credentials(path: &str, credentials: &str) -> String {
-    let form = "grant_type=client_credentials&scope=read+write";
+    posted(path, credentials, "grant_type=client_credentials&scope=read+write")
+}
+
+/// A whole request with a form and Basic.
+pub(crate) fn posted(path: &str, credentials: &str, form: &str) -> String {
     format!("{}Content-Length: {}\r\n\r\n{form}", head(path, credentials), form.len())
 }
 

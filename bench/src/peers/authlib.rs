@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Peer, SECRET, cache, copied, free_port, installed, step, until_ready};
+use super::{FORM, Peer, SECRET, cache, copied, free_port, installed, step, until_ready};
 use crate::machine::said;
 use crate::problem::{Problem, Result};
 use crate::process::Launch;
@@ -66,5 +66,5 @@ pub(super) async fn start(algorithm: &str, core: &str) -> Result<Peer> {
         version("gunicorn"),
         said("python3", &["--version"])
     );
-    Ok(Peer { name, address, path: "/token", process })
+    Ok(Peer { name, address, path: "/token", form: FORM, process })
 }

@@ -50,7 +50,9 @@ pub(super) async fn start(algorithm: &str, core: &str, refreshes: bool) -> Resul
     let java = said("java", &["--version"]);
     let java = java.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     let path = "/realms/bench/protocol/openid-connect/token";
-    Ok(Peer { name: format!("Keycloak {VERSION}, {java}"), address, path, process })
+    // A realm as it comes has scopes of its own, all of which are granted to who asks for none.
+    let form = "grant_type=client_credentials";
+    Ok(Peer { name: format!("Keycloak {VERSION}, {java}"), address, path, form, process })
 }
 
 async fn install(folder: &Path, home: &Path) -> Result<()> {

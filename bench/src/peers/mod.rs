@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::load::request::{client_credentials, head};
+use crate::load::request::{head, posted};
 use crate::load::{Plan, RequestPlan};
 use crate::problem::{Doing as _, Problem, Result};
 use crate::process::{Launch, Process};
@@ -19,6 +19,9 @@ use crate::tokenry::{plan, workspace};
 
 /// What every peer's client proves itself with. It is worth nothing: the peers listen on this machine, for a minute.
 const SECRET: &str = "bench-9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d";
+
+/// client_credentials with the scopes that the other servers are asked for too.
+const FORM: &str = "grant_type=client_credentials&scope=read+write";
 
 /// How long an installation may take, with all that it downloads.
 const INSTALLING: Duration = Duration::from_secs(900);
@@ -76,20 +79,25 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     address: SocketAddr,
     path: &'static str,
+    /// What it is asked with client_credentials.
+    form: &'static str,
     process: Process,
 }
 
 impl Peer {
     /// What asks it for tokens.
     pub(crate) fn asking(&self) -> Plan {
-        let text = client_credentials(self.path, &credentials());
-        plan(self.address, RequestPlan::Same { text })
+        plan(self.address, RequestPlan::Same { text: self.first() })
     }
 
     /// What refreshes at it.
     pub(crate) fn refreshing(&self) -> Plan {
-        let first = client_credentials(self.path, &credentials());
-        plan(self.address, RequestPlan::Refresh { first, head: head(self.path, &credentials()) })
+        let head = head(self.path, &credentials());
+        plan(self.address, RequestPlan::Refresh { first: self.first(), head })
+    }
+
+    fn first(&self) -> String {
+        posted(self.path, &credentials(), self.form)
     }
 
     pub(crate) async fn end(self) {

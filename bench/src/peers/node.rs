@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Peer, SECRET, cache, copied, free_port, installed, step};
+use super::{FORM, Peer, SECRET, cache, copied, free_port, installed, step};
 use crate::machine::said;
 use crate::problem::Result;
 use crate::process::Launch;
@@ -29,5 +29,5 @@ pub(super) async fn start(algorithm: &str, core: &str) -> Result<Peer> {
     let package: serde_json::Value = serde_json::from_slice(&package)?;
     let version = package["version"].as_str().unwrap_or("?");
     let name = format!("node-oidc-provider {version}, node {}", said("node", &["--version"]));
-    Ok(Peer { name, address, path: "/token", process })
+    Ok(Peer { name, address, path: "/token", form: FORM, process })
 }
