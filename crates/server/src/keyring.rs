@@ -94,7 +94,7 @@ impl Keyring {
     pub(crate) fn open(
         master: &MasterKey,
         dialect: Dialect,
-        records: Vec<KeyRecord>,
+        mut records: Vec<KeyRecord>,
         before: Option<&Self>,
     ) -> Self {
         let mut signers = HashMap::new();
@@ -111,6 +111,8 @@ impl Keyring {
                 ),
             }
         }
+        // What does not open counts as not there: the realm makes a key in its place.
+        records.retain(|record| signers.contains_key(&record.kid));
         Self { records, signers }
     }
 

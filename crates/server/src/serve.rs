@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -81,6 +81,8 @@ pub(crate) async fn accept<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let graceful = GracefulShutdown::new();
+    // Dropped once the draining is over; whoever still waits on it ends then.
+    let (end, ended) = watch::channel(());
     let places = Arc::new(Semaphore::new(max_connections));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -95,8 +97,12 @@ pub(crate) async fn accept<F>(
         match accepted {
             Ok((stream, peer)) => {
                 let answered = connection(stream, peer, graceful.watcher());
+                let mut ended = ended.clone();
                 tokio::spawn(async move {
-                    answered.await;
+                    tokio::select! {
+                        () = answered => {}
+                        _ = ended.changed() => {}
+                    }
                     drop(place);
                 });
             }
@@ -110,6 +116,7 @@ pub(crate) async fn accept<F>(
     if timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and were closed");
     }
+    drop(end);
 }
 
 struct Server {

@@ -83,6 +83,7 @@ async fn a_sealed_key_that_is_moved_to_another_realm_does_not_open() {
     let answer = house.send(jwks).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(!answer.text.contains(&first), "{}", answer.text);
+    assert!(answer.text.contains("\"kid\""), "the realm makes a key of its own: {}", answer.text);
     assert_eq!(published(&house).await, [first]);
 }
 

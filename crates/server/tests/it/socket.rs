@@ -219,6 +219,9 @@ async fn a_stuck_request_holds_a_shutdown_no_longer_than_the_drain() {
     exchange(running.address, &request("connection: close\r\n")).await;
     running.stop.send(()).unwrap();
     timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, stuck.read_to_end(&mut rest)).await.expect("it is closed");
+    assert!(rest.is_empty());
 }
 
 #[tokio::test]
