@@ -108,7 +108,7 @@ pub(crate) async fn interleave(
                 Work::Load(plan) => {
                     let outcome = load(settings, plan).await.doing(&contender.name)?;
                     if !outcome.is_clean() {
-                        series.problem.get_or_insert(troubles(&outcome));
+                        series.problem.get_or_insert_with(|| troubles(&outcome));
                     }
                     series.last = outcome;
                     series.last.rate()

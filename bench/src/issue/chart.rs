@@ -52,7 +52,9 @@ pub(crate) fn speeds(speeds: &[Speed]) -> String {
                 "tokenry" => "ours",
                 _ => "peer",
             };
-            bar(&mut out, y, who, class, rate / most, &thousands(*rate));
+            // The table has the versions of what it runs on.
+            let name = who.split(',').next().unwrap_or(who);
+            bar(&mut out, y, name, class, rate / most, &thousands(*rate));
             y += STEP;
         }
         y += 28.0;
