@@ -15,12 +15,12 @@ const CHECKPOINT_PAGES: u32 = 4096;
 /// To what the WAL file is cut after it was copied, should it ever have grown beyond (64 MiB).
 const WAL_BYTES: u32 = 64 << 20;
 
-/// How much of the database the writer keeps in memory (64 MiB).
-const WRITER_CACHE_KIB: i32 = 64 << 10;
+/// How much of the database the writer keeps in memory (8 MiB): the families that are being refreshed.
+const WRITER_CACHE_KIB: i32 = 8 << 10;
 
-/// How much each reader keeps (16 MiB): the inner pages of the tables with a million clients, so that finding one reads
-/// two pages.
-const READER_CACHE_KIB: i32 = 16 << 10;
+/// How much each of the readers keeps (2 MiB): the upper inner pages of the tables with a million clients. The rest is the
+/// operating system's to cache, once and not once per reader.
+const READER_CACHE_KIB: i32 = 2 << 10;
 
 /// How often switching to the WAL is tried again: once for each process that opens a new file at the same time, which
 /// are two or three.
