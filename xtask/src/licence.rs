@@ -2,10 +2,17 @@
 
 /// Whether an expression can be met with licences of a list.
 ///
-/// `A WITH B` is one licence. A slash is an old way to write `OR`. What cannot be read is not allowed.
+/// `A WITH B` is one licence. A slash is an old way to write `OR`. Operators may be in lower case (SPDX 3.0).
+/// What cannot be read is not allowed.
 pub(crate) fn is_allowed(expression: &str, allowed: &[String]) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
-    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let operator = |word| match word {
+        "or" => "OR",
+        "and" => "AND",
+        "with" => "WITH",
+        other => other,
+    };
+    let words: Vec<&str> = spaced.split_whitespace().map(operator).collect();
     let mut reader = Reader { words: &words, allowed };
     reader.any() == Some(true) && reader.words.is_empty()
 }
@@ -71,6 +78,9 @@ mod tests {
             ("GPL-3.0", false),
             ("GPL-3.0 OR MIT", true),
             ("GPL-3.0/MIT", true),
+            ("GPL-3.0 or MIT", true),
+            ("GPL-3.0 and MIT", false),
+            ("GPL-3.0 Or MIT", false),
             ("GPL-3.0 AND MIT", false),
             ("MIT OR GPL-3.0 AND GPL-2.0", true),
             ("(MIT OR GPL-3.0) AND GPL-2.0", false),
