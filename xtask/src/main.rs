@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod arrows;
 mod command;
 mod fuzz;
+mod instructions;
 mod licence;
 mod steps;
 mod supply_chain;
@@ -30,6 +31,10 @@ cargo xtask bench issue [--quick] [--only PART]... [--list]
     Measures how fast Tokenry issues, against the bound and its peers; prints the report and writes it to
     docs/benchmarks.md. `cargo xtask bench help` says what else it takes.
 
+cargo xtask bench instructions
+    Counts the instructions that the steps of a token request take, under valgrind, and fails where one takes more
+    than is written beside it in bench/benches/instructions.rs.
+
 cargo xtask help
     Prints this text.";
 
@@ -52,6 +57,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds)?,
         Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
         Task::Bench { args } => bench(&args)?,
+        Task::Instructions { args } => instructions::run(&args)?,
     }
     Ok(())
 }
@@ -68,6 +74,7 @@ enum Task {
     Fuzz { targets: Vec<String>, seconds: u32 },
     Reproduce { target: String, input: PathBuf },
     Bench { args: Vec<String> },
+    Instructions { args: Vec<String> },
 }
 
 impl Task {
@@ -75,6 +82,11 @@ impl Task {
         if let Some((first, rest)) = args.split_first()
             && first == "bench"
         {
+            if let Some((first, rest)) = rest.split_first()
+                && first == "instructions"
+            {
+                return Ok(Self::Instructions { args: rest.to_vec() });
+            }
             // It has a help of its own.
             return Ok(Self::Bench { args: rest.to_vec() });
         }
@@ -177,6 +189,7 @@ mod tests {
             parse("bench issue --help"),
             Ok(Task::Bench { args: vec!["issue".into(), "--help".into()] })
         );
+        assert_eq!(parse("bench instructions"), Ok(Task::Instructions { args: vec![] }));
         for bad in [
             "tset",
             "test --fuzz-seconds 0",
