@@ -178,6 +178,27 @@ impl Process {
     pub(crate) fn usage(&self) -> Usage {
         Usage::of(&self.pid.to_string())
     }
+
+    /// Its group, to be stopped while others are measured.
+    pub(crate) const fn group(&self) -> Group {
+        Group(self.pid)
+    }
+}
+
+/// A process and its children, which can be stopped and go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Group(u32);
+
+impl Group {
+    /// Stops it where it is.
+    pub(crate) fn stop(self) {
+        kill(self.0, "STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(self) {
+        kill(self.0, "CONT");
+    }
 }
 
 impl Drop for Process {

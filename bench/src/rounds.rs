@@ -1,12 +1,13 @@
 //! Rounds: every contender once, one after the other, and all of it again. Only what was measured in one round is
-//! compared, since a machine's speed changes from one minute to the next.
+//! compared, since a machine's speed changes from one minute to the next. Whoever is not measured is stopped: on one
+//! core even the timers of an idle Java would count.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::{Outcome, Plan};
 use crate::problem::{Doing as _, Problem, Result};
-use crate::process::Launch;
+use crate::process::{Group, Launch, Process};
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
 pub(crate) struct Contender {
     pub(crate) name: String,
     pub(crate) work: Work,
+    /// What runs for it, and is stopped while others are measured.
+    group: Option<Group>,
 }
 
 /// How it is measured.
@@ -35,8 +38,14 @@ pub(crate) enum Work {
 }
 
 impl Contender {
-    pub(crate) fn load(name: impl Into<String>, plan: Plan) -> Self {
-        Self { name: name.into(), work: Work::Load(Box::new(plan)) }
+    pub(crate) fn load(name: impl Into<String>, process: &Process, plan: Plan) -> Self {
+        let (work, group) = (Work::Load(Box::new(plan)), Some(process.group()));
+        Self { name: name.into(), work, group }
+    }
+
+    /// The bare log, in a folder.
+    pub(crate) fn rows(name: &str, folder: PathBuf) -> Self {
+        Self { name: name.to_owned(), work: Work::Rows(folder), group: None }
     }
 }
 
@@ -102,8 +111,11 @@ pub(crate) async fn interleave(
         .iter()
         .map(|contender| Series { name: contender.name.clone(), ..Series::default() })
         .collect();
+    let groups = || contenders.iter().filter_map(|contender| contender.group);
     for round in 0..settings.rounds {
         for (contender, series) in contenders.iter().zip(&mut all) {
+            groups().filter(|group| Some(*group) != contender.group).for_each(Group::stop);
+            contender.group.into_iter().for_each(Group::go_on);
             let rate = match &contender.work {
                 Work::Load(plan) => {
                     let outcome = load(settings, plan).await.doing(&contender.name)?;
@@ -123,6 +135,7 @@ pub(crate) async fn interleave(
             .collect();
         eprintln!("  round {}/{}: {}", round + 1, settings.rounds, said.join(", "));
     }
+    groups().for_each(Group::go_on);
     Ok(all)
 }
 

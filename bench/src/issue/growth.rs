@@ -46,13 +46,19 @@ pub(super) async fn clients(bench: &mut Bench) -> Result<()> {
     }
     let used = mib(large_server.process.usage().resident);
     let contenders = vec![
-        Contender::load("10", small_server.plan(RequestPlan::Clients { clients: 10, realms: 1 })),
+        Contender::load(
+            "10",
+            &small_server.process,
+            small_server.plan(RequestPlan::Clients { clients: 10, realms: 1 }),
+        ),
         Contender::load(
             "many",
+            &large_server.process,
             large_server.plan(RequestPlan::Clients { clients: in_use, realms: 1 }),
         ),
         Contender::load(
             "all",
+            &large_server.process,
             large_server.plan(RequestPlan::Clients { clients: many, realms: 1 }),
         ),
     ];
@@ -96,8 +102,16 @@ pub(super) async fn realms(bench: &mut Bench) -> Result<()> {
     let large = filled(bench, clients, many).await?;
     let (small_server, large_server) = (serve(bench, &small).await?, serve(bench, &large).await?);
     let contenders = vec![
-        Contender::load("1", small_server.plan(RequestPlan::Clients { clients: 10, realms: 1 })),
-        Contender::load("many", large_server.plan(RequestPlan::Clients { clients, realms: many })),
+        Contender::load(
+            "1",
+            &small_server.process,
+            small_server.plan(RequestPlan::Clients { clients: 10, realms: 1 }),
+        ),
+        Contender::load(
+            "many",
+            &large_server.process,
+            large_server.plan(RequestPlan::Clients { clients, realms: many }),
+        ),
     ];
     let series = interleave(&bench.settings, &contenders).await?;
     let [one, thousand] = &series[..] else {
@@ -133,8 +147,8 @@ pub(super) async fn tokens(bench: &mut Bench) -> Result<()> {
     let issued = rounds::load(&bench.settings, &all).await?;
     let after = (used.database_size(), mib(server.process.usage().resident));
     let contenders = vec![
-        Contender::load("fresh", fresh_server.plan(asking.clone())),
-        Contender::load("used", server.plan(asking)),
+        Contender::load("fresh", &fresh_server.process, fresh_server.plan(asking.clone())),
+        Contender::load("used", &server.process, server.plan(asking)),
     ];
     let series = interleave(&bench.settings, &contenders).await?;
     let [fresh, used] = &series[..] else {

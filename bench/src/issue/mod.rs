@@ -200,7 +200,7 @@ impl Bench {
         }
         let mut process = launch.start()?;
         let line = process.first_line(Duration::from_secs(20)).await?;
-        Ok(Bound { address: line.parse().doing(&line)?, _process: process })
+        Ok(Bound { address: line.parse().doing(&line)?, process })
     }
 
     /// An installation with realms.
@@ -214,5 +214,5 @@ impl Bench {
 /// The bound, running.
 struct Bound {
     address: std::net::SocketAddr,
-    _process: Process,
+    process: Process,
 }

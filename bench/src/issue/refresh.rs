@@ -4,7 +4,7 @@ use super::sign::{signs_with, warm};
 use super::{Bench, Line};
 use crate::peers::{Kind, with_refresh};
 use crate::problem::{Problem, Result};
-use crate::rounds::{Contender, Series, Spread, Work, interleave};
+use crate::rounds::{Contender, Series, Spread, interleave};
 use crate::tokenry::{Realm, Serve, plan};
 
 /// The share of the bound that remains when a refresh token is sealed or opened as well.
@@ -33,17 +33,21 @@ pub(super) async fn unwritten(bench: &mut Bench) -> Result<()> {
     let bound = bench.bound("ES256", None).await?;
     let before = installation.database_size();
     let mut contenders = vec![
-        Contender::load("bound", plan(bound.address, installation.asking("keep")?)),
-        Contender::load("given", server.plan(installation.asking("reissue")?)),
-        Contender::load("keep", server.plan(installation.refreshing("keep")?)),
-        Contender::load("reissue", server.plan(installation.refreshing("reissue")?)),
+        Contender::load("bound", &bound.process, plan(bound.address, installation.asking("keep")?)),
+        Contender::load("given", &server.process, server.plan(installation.asking("reissue")?)),
+        Contender::load("keep", &server.process, server.plan(installation.refreshing("keep")?)),
+        Contender::load(
+            "reissue",
+            &server.process,
+            server.plan(installation.refreshing("reissue")?),
+        ),
     ];
     let peer = match with_refresh("ES256", &core).await {
         Ok(peer) => warm(&bench.settings, &peer, Kind::Keycloak).await.map(|()| peer),
         Err(problem) => Err(problem),
     };
     if let Ok(peer) = &peer {
-        contenders.push(Contender::load(peer.name.clone(), peer.refreshing()));
+        contenders.push(Contender::load(peer.name.clone(), peer.process(), peer.refreshing()));
     }
     let series = interleave(&bench.settings, &contenders).await?;
     let [bound, given, keep, reissue, ..] = &series[..] else {
@@ -89,9 +93,13 @@ pub(super) async fn rotate(bench: &mut Bench) -> Result<()> {
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;
     let bound = bench.bound("ES256", None).await?;
     let contenders = vec![
-        Contender::load("bound", plan(bound.address, installation.asking("rotate")?)),
-        Contender { name: "rows".to_owned(), work: Work::Rows(bench.folder.path().to_owned()) },
-        Contender::load("rotate", server.plan(installation.refreshing("rotate")?)),
+        Contender::load(
+            "bound",
+            &bound.process,
+            plan(bound.address, installation.asking("rotate")?),
+        ),
+        Contender::rows("rows", bench.folder.path().to_owned()),
+        Contender::load("rotate", &server.process, server.plan(installation.refreshing("rotate")?)),
     ];
     let series = interleave(&bench.settings, &contenders).await?;
     let [bound, rows, rotate] = &series[..] else {

@@ -19,10 +19,17 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let core = bench.settings.server_core.clone();
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;
     let fixed = bench.bound("fixed", None).await?;
-    let mut contenders =
-        vec![Contender::load("fixed", plan(fixed.address, installation.asking("es256")?))];
+    let mut contenders = vec![Contender::load(
+        "fixed",
+        &fixed.process,
+        plan(fixed.address, installation.asking("es256")?),
+    )];
     for name in names {
-        contenders.push(Contender::load(name, server.plan(installation.asking(name)?)));
+        contenders.push(Contender::load(
+            name,
+            &server.process,
+            server.plan(installation.asking(name)?),
+        ));
     }
     let series = interleave(&bench.settings, &contenders).await?;
     let Some((fixed, reused)) = series.split_first() else {

@@ -26,11 +26,13 @@ pub(super) async fn measure(bench: &mut Bench, algorithm: &str) -> Result<()> {
     let bound = bench.bound(algorithm, None).await?;
     let asking = installation.asking(&name)?;
     let mut contenders = vec![
-        Contender::load("bound", plan(bound.address, asking.clone())),
-        Contender::load("tokenry", server.plan(asking)),
+        Contender::load("bound", &bound.process, plan(bound.address, asking.clone())),
+        Contender::load("tokenry", &server.process, server.plan(asking)),
     ];
     let peers = start_peers(bench, algorithm).await;
-    contenders.extend(peers.iter().map(|peer| Contender::load(peer.name.clone(), peer.asking())));
+    contenders.extend(
+        peers.iter().map(|peer| Contender::load(peer.name.clone(), peer.process(), peer.asking())),
+    );
     let series = interleave(&bench.settings, &contenders).await?;
     for peer in peers {
         peer.end().await;

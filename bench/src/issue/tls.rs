@@ -17,10 +17,10 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         Ok(Plan { tls, new_connection, ..plan(address, installation.asking("es256")?) })
     };
     let contenders = vec![
-        Contender::load("bound, kept", asking(bound.address, false)?),
-        Contender::load("tokenry, kept", asking(server.address, false)?),
-        Contender::load("bound, new", asking(bound.address, true)?),
-        Contender::load("tokenry, new", asking(server.address, true)?),
+        Contender::load("bound, kept", &bound.process, asking(bound.address, false)?),
+        Contender::load("tokenry, kept", &server.process, asking(server.address, false)?),
+        Contender::load("bound, new", &bound.process, asking(bound.address, true)?),
+        Contender::load("tokenry, new", &server.process, asking(server.address, true)?),
     ];
     let series = interleave(&bench.settings, &contenders).await?;
     let [bound_kept, kept, bound_new, new] = &series[..] else {

@@ -100,6 +100,10 @@ impl Peer {
         posted(self.path, &credentials(), self.form)
     }
 
+    pub(crate) const fn process(&self) -> &Process {
+        &self.process
+    }
+
     pub(crate) async fn end(self) {
         self.process.end().await;
     }
