@@ -245,7 +245,8 @@ impl Clock for Still {
 impl Serving {
     fn answer(&self, request: Request<Bytes>) -> Response<Body> {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        self.runtime.block_on(self.app.handle(request, peer))
+        let (parts, body) = request.into_parts();
+        self.runtime.block_on(self.app.handle(&parts, &body, peer, "bench"))
     }
 
     /// The text of the answer to a request that is granted.

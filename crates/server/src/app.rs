@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use tokenry_core::family::FamilyId;
 use tokenry_core::key::{KeyStep, steps};
 use tokenry_core::master::Pepper;
@@ -28,7 +28,6 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
 use crate::reuse::Reuse;
-use crate::serve::REQUEST_ID;
 
 /// The authorization server, without a socket.
 #[derive(Debug)]
@@ -271,11 +270,16 @@ impl App {
         Ok(())
     }
 
-    /// Answers one request whose body has been read. Its `x-request-id` header names it in the log.
-    pub async fn handle(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Body> {
+    /// Answers one request whose body has been read. `request_id` names it in the log.
+    pub async fn handle(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        peer: IpAddr,
+        request_id: &str,
+    ) -> Response<Body> {
         let directory = self.directory.load_full();
-        let (parts, body) = request.into_parts();
-        let Some(host) = host(&parts) else {
+        let Some(host) = host(parts) else {
             return error(StatusCode::BAD_REQUEST, "invalid_request");
         };
         let Some(route) = directory.find(&host, parts.uri.path()) else {
@@ -284,16 +288,15 @@ impl App {
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
             Resource::Token(endpoint) => {
-                let id = parts.headers.get(REQUEST_ID);
                 let at = token::At {
                     app: self,
                     directory: &directory,
                     state: &route.realm,
                     endpoint: endpoint.as_deref(),
                     peer,
-                    request_id: id.and_then(|id| id.to_str().ok()).unwrap_or_default(),
+                    request_id,
                 };
-                token::answer(at, &parts, &body).await
+                token::answer(at, parts, body).await
             }
         }
     }
@@ -329,7 +332,7 @@ fn interval(every: Duration) -> tokio::time::Interval {
 }
 
 /// The host that a request is for, in lower case and without its port.
-fn host(parts: &http::request::Parts) -> Option<Cow<'_, str>> {
+fn host(parts: &Parts) -> Option<Cow<'_, str>> {
     let host = match parts.uri.host() {
         Some(host) => host,
         None => {

@@ -5,14 +5,16 @@
 //! it from the first bytes would wait for them without limit.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -40,7 +42,7 @@ const MAX_STREAMS: u32 = 32;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The header that names a request, in both directions and in the log.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers requests on `listener` until `shutdown` is done, and then finishes those it has accepted.
 pub async fn serve(
@@ -192,16 +194,15 @@ impl Server {
         }
     }
 
-    async fn request(&self, mut request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
-        let id = self.ids.of(&request);
-        if let Some(id) = &id {
-            request.headers_mut().insert(REQUEST_ID, id.clone());
-        }
+    async fn request(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let id = self.ids.of(&parts.headers);
+        let name = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         // A place is taken once the whole request is there: who sends half of one holds nothing.
-        let mut response = match self.read(request).await {
+        let mut response = match self.read(&parts.headers, body).await {
             Err(response) => response,
-            Ok(request) => match self.requests.try_acquire() {
-                Ok(_place) => self.app.handle(request, peer).await,
+            Ok(body) => match self.requests.try_acquire() {
+                Ok(_place) => self.app.handle(&parts, &body, peer, name).await,
                 Err(_) => {
                     self.app.metrics.shed.inc();
                     unavailable()
@@ -215,19 +216,24 @@ impl Server {
     }
 
     /// Reads a body within its limits.
-    async fn read(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Response<Body>> {
+    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Response<Body>> {
         let limits = &self.app.limits;
-        let (parts, body) = request.into_parts();
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
         if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64)
         {
             return Err(closing(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        match timeout(limits.body_timeout, collect(body, limits.max_body)).await {
+        let mut collected = pin!(collect(body, limits.max_body));
+        // Nearly always the body came with the head; then no timer is set.
+        let body = match poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await {
+            Poll::Ready(body) => Ok(body),
+            Poll::Pending => timeout(limits.body_timeout, collected).await,
+        };
+        match body {
             Err(_) => Err(closing(StatusCode::REQUEST_TIMEOUT)),
             Ok(Err(Unread::TooLarge)) => Err(closing(StatusCode::PAYLOAD_TOO_LARGE)),
             Ok(Err(Unread::Broken)) => Err(closing(StatusCode::BAD_REQUEST)),
-            Ok(Ok(body)) => Ok(Request::from_parts(parts, body)),
+            Ok(Ok(body)) => Ok(body),
         }
     }
 }
@@ -299,8 +305,8 @@ impl RequestIds {
     }
 
     /// The caller's request id, if it is harmless; otherwise the next of ours.
-    fn of(&self, request: &Request<Incoming>) -> Option<HeaderValue> {
-        let theirs = request.headers().get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+    fn of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let theirs = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
         theirs.cloned().or_else(|| {
             const HEX: &[u8; 16] = b"0123456789abcdef";
             let next = self.next.fetch_add(1, Ordering::Relaxed);

@@ -34,6 +34,14 @@ pub(crate) struct Granted<'a> {
     pub(crate) id_token: Option<&'a str>,
 }
 
+impl Granted<'_> {
+    /// How long all tokens of the answer are together.
+    fn length(&self) -> usize {
+        let refresh = self.refresh.as_ref().map_or(0, |refresh| refresh.text.expose().len());
+        self.access_token.len() + refresh + self.id_token.map_or(0, str::len)
+    }
+}
+
 /// A refresh token in an answer.
 pub(crate) struct GivenRefresh {
     pub(crate) text: Secret,

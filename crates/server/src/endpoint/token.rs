@@ -15,7 +15,7 @@ use tokenry_core::{Client, Refusal, Secret, Timestamp, TokenRequest, User};
 use tokenry_store::StoreError;
 
 use crate::app::App;
-use crate::clock::{NoEntropy, random};
+use crate::clock::{NoEntropy, identifiers};
 use crate::dialect::{GivenRefresh, Granted, Voice};
 use crate::directory::{Directory, RealmState};
 use crate::http_answer::{Body, error, unavailable};
@@ -254,7 +254,7 @@ impl Walk<'_> {
 
     async fn decide(&self, client: &AuthenticatedClient, grant: Grant) -> Result<Issue, Failure> {
         let circumstances =
-            Circumstances { realm: &self.state.realm, now: self.now, random: random()? };
+            Circumstances { realm: &self.state.realm, now: self.now, random: identifiers()? };
         Ok(match grant {
             Grant::ClientCredentials { scope } => {
                 grant::client_credentials(client, scope, &circumstances)?

@@ -162,7 +162,9 @@ impl House {
     }
 
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
-        let response = self.app.handle(request, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let (parts, body) = request.into_parts();
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let response = self.app.handle(&parts, &body, peer, "test").await;
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
         Answer { status: parts.status, headers: parts.headers, text }
