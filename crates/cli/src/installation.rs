@@ -21,11 +21,20 @@ pub(crate) struct Installation {
     pub(crate) snapshot: Snapshot,
 }
 
+/// How much of the store is read when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Read {
+    /// All of it.
+    Whole,
+    /// All but clients, of which there may be a million.
+    Outline,
+}
+
 impl Installation {
     /// Reads the configuration and opens what it names.
     pub(crate) async fn open(global: &Global, output: Output) -> Result<Self, Diagnostics> {
         let mut diagnostics = Diagnostics::default();
-        let opened = Self::open_noting(global, &mut diagnostics).await;
+        let opened = Self::open_noting(global, Read::Whole, &mut diagnostics).await;
         match opened {
             Some(opened) => {
                 output.complain(&diagnostics);
@@ -38,12 +47,13 @@ impl Installation {
     /// The same, noting everything that is wrong.
     pub(crate) async fn open_noting(
         global: &Global,
+        read: Read,
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
         let config = Config::read(&global.config, diagnostics)?;
         let master = master_key::load(&config).map_err(|error| diagnostics.push(error)).ok();
         let (store, snapshot) =
-            open_store(&config).await.map_err(|error| diagnostics.push(error)).ok()?;
+            open_store(&config, read).await.map_err(|error| diagnostics.push(error)).ok()?;
         let master = master?;
         if snapshot.master_key_check.is_some_and(|check| check != master.check()) {
             diagnostics.push(wrong_master_key(&config));
@@ -144,7 +154,7 @@ pub(crate) fn store_failed(error: &StoreError) -> Diagnostic {
     }
 }
 
-async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Snapshot), Diagnostic> {
+async fn open_store(config: &Config, read: Read) -> Result<(Arc<dyn Store>, Snapshot), Diagnostic> {
     let at = &config.store.span;
     let store = tokenry_store::open_existing(&config.store.value).await.map_err(|error| {
         match &error {
@@ -155,8 +165,11 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Snapshot), Diagn
             _ => config.error(at, error.to_string()),
         }
     })?;
-    let snapshot = store.load().await.map_err(|error| config.error(at, error.to_string()))?;
-    Ok((store, snapshot))
+    let snapshot = match read {
+        Read::Whole => store.load().await,
+        Read::Outline => store.outline().await,
+    };
+    Ok((store, snapshot.map_err(|error| config.error(at, error.to_string()))?))
 }
 
 fn wrong_master_key(config: &Config) -> Diagnostic {

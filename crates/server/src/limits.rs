@@ -30,7 +30,7 @@ impl Default for Limits {
         Self {
             max_connections: 10_000,
             max_requests: 4_096,
-            max_clients: 100_000,
+            max_clients: 150_000,
             max_body: 64 * 1024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),

@@ -11,7 +11,7 @@ use super::Outcome;
 use crate::args::Global;
 use crate::diagnostic::Diagnostics;
 use crate::edge;
-use crate::installation::{Installation, store_failed};
+use crate::installation::{Installation, Read, store_failed};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::realm_file::Drafts;
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
     let mut diagnostics = Diagnostics::default();
     let drafts = Drafts::read(&arguments.files, &mut diagnostics);
-    let installation = Installation::open_noting(global, &mut diagnostics).await;
+    let installation = Installation::open_noting(global, Read::Whole, &mut diagnostics).await;
     let stored = installation.as_ref().map_or(&[][..], |i| &i.snapshot.realms);
     drafts.check_with(stored, &mut diagnostics);
     let Some(installation) = installation.filter(|_| !diagnostics.has_errors()) else {

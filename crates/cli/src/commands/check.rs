@@ -13,7 +13,7 @@ use crate::certificate::{self, Loaded};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Diagnostics, quoted};
 use crate::edge;
-use crate::installation::Installation;
+use crate::installation::{Installation, Read};
 use crate::output::Output;
 use crate::realm_file::Drafts;
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     let loaded = config.as_ref().and_then(|config| {
         certificate::load(config).map_err(|bad| diagnostics.append(bad)).ok().flatten()
     });
-    let installation = Installation::open_noting(global, &mut diagnostics).await;
+    let installation = Installation::open_noting(global, Read::Whole, &mut diagnostics).await;
     let stored = installation.as_ref().map_or(&[][..], |i| &i.snapshot.realms);
     drafts.check_with(stored, &mut diagnostics);
     let readable = !diagnostics.has_errors();

@@ -21,7 +21,7 @@ use crate::config::{Config, LOG_LEVEL, LogFormat, is_log_level};
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
 use crate::document::Span;
 use crate::edge;
-use crate::installation::Installation;
+use crate::installation::{Installation, Read};
 use crate::output::Output;
 
 /// Runs the authorization server until SIGTERM or SIGINT, then finishes the requests it has accepted.
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {}
 pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outcome {
     warm_up();
     let mut diagnostics = Diagnostics::default();
-    let installation = Installation::open_noting(global, &mut diagnostics).await;
+    let installation = Installation::open_noting(global, Read::Outline, &mut diagnostics).await;
     let Some(installation) = installation else {
         // The store or the master key stand in the way; the certificates may as well.
         if let Some(config) = Config::read(&global.config, &mut Diagnostics::default()) {
