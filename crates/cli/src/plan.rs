@@ -124,8 +124,8 @@ impl Plan {
             // Where the realm itself stops rotating, its own moment ends them.
             ends = !stops_rotating(inherited.0, inherited.1)
                 && stops_rotating(
-                    old.refresh.as_ref().or(inherited.0),
-                    client.refresh.as_ref().or(inherited.1),
+                    old.refresh.as_deref().or(inherited.0),
+                    client.refresh.as_deref().or(inherited.1),
                 );
             if ends {
                 client.not_before = client.not_before.max(now);
@@ -351,7 +351,7 @@ fn client_fields(client: &Client) -> Fields {
         ),
         ("audience", list(audience)),
         ("access", access.map(duration::write)),
-        ("refresh", own_refresh.as_ref().map(refresh)),
+        ("refresh", own_refresh.as_deref().map(refresh)),
         ("signing", signing.map(|s| s.to_string())),
         ("reuse", reuse.map(duration::write)),
         ("client_authentication", client_authentication.map(|a| authentication(a).to_owned())),
@@ -520,7 +520,10 @@ mod tests {
         let make = |(of_realm, of_client): (Option<Rotate>, Option<Rotate>)| {
             let mut realm = realm();
             realm.tokens.refresh = of_realm.and_then(refresh_with);
-            (realm, Client { refresh: of_client.and_then(refresh_with), ..client("c") })
+            (
+                realm,
+                Client { refresh: of_client.and_then(refresh_with).map(Box::new), ..client("c") },
+            )
         };
         let ((old_realm, old_client), (realm, client)) = (make(old), make(new));
         let stored =

@@ -39,9 +39,9 @@ pub struct Client {
     /// How long its access tokens live, where it differs from the realm.
     #[serde(default)]
     pub access: Option<Duration>,
-    /// Its refresh policy, where it differs from the realm.
+    /// Its refresh policy, where it differs from the realm; elsewhere, since few have one and many clients are held.
     #[serde(default)]
-    pub refresh: Option<RefreshPolicy>,
+    pub refresh: Option<Box<RefreshPolicy>>,
     /// What its access tokens are signed with, where it differs from the realm.
     #[serde(default)]
     pub signing: Option<Algorithm>,

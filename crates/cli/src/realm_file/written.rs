@@ -363,7 +363,7 @@ fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
         default_scope: scope(written.default_scope),
         audience: texts(written.audience).unwrap_or_default(),
         access: written.access.into_value(),
-        refresh,
+        refresh: refresh.map(Box::new),
         signing: written.signing.into_value(),
         reuse: written.reuse.into_value(),
         client_authentication: written.client_authentication.into_value(),

@@ -137,7 +137,7 @@ pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a Re
     client
         .grants
         .contains(GrantType::RefreshToken)
-        .then(|| client.refresh.as_ref().or(realm.tokens.refresh.as_ref()))
+        .then(|| client.refresh.as_deref().or(realm.tokens.refresh.as_ref()))
         .flatten()
 }
 

@@ -286,7 +286,7 @@ fn row_104_client_credentials_give_a_refresh_token_only_where_a_policy_says_so()
         let house = House::with(|h| {
             let of = |on| RefreshPolicy { client_credentials: on, ..policy(Rotate::Reissue) };
             h.realm.tokens.refresh = Some(of(realm));
-            h.billing().refresh = client.map(of);
+            h.billing().refresh = client.map(of).map(Box::new);
             if !may_refresh {
                 h.billing().grants.remove(GrantType::RefreshToken);
             }
@@ -517,7 +517,7 @@ fn what_is_remembered_of_a_family_outlives_the_presented_token() {
 
 #[test]
 fn row_121_the_policy_of_a_client_wins_over_that_of_its_realm() {
-    let house = House::with(|h| h.billing().refresh = Some(policy(Rotate::Keep)));
+    let house = House::with(|h| h.billing().refresh = Some(Box::new(policy(Rotate::Keep))));
     let first = given(&house.ask(PASSWORD).unwrap());
     assert_eq!(house.ask(&refresh_form(&first)).unwrap().refresh, Refresh::None);
 }
