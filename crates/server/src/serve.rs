@@ -1,7 +1,7 @@
 //! The accept loop: sockets in, answers out, within limits, until it is told to end.
 //!
-//! It is our own, since the ready-made ones set no timer: without one, hyper never closes a connection whose head
-//! does not arrive. The protocol is settled by ALPN before hyper sees the connection, for the same reason: guessing
+//! It is our own, since the ready-made ones set no timer: a connection whose head does not arrive would never be
+//! closed. The protocol is settled by ALPN before hyper sees the connection, for the same reason: guessing
 //! it from the first bytes would wait for them without limit.
 
 use std::convert::Infallible;
@@ -23,7 +23,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -83,8 +84,8 @@ pub(crate) async fn accept<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let graceful = GracefulShutdown::new();
-    // Dropped once the draining is over; whoever still waits on it ends then.
-    let (end, ended) = watch::channel(());
+    // Whoever is still there once the draining is over ends with this.
+    let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(max_connections));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -94,17 +95,14 @@ pub(crate) async fn accept<F>(
         };
         let (place, accepted) = tokio::select! {
             () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
             next = next => next,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let answered = connection(stream, peer, graceful.watcher());
-                let mut ended = ended.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = answered => {}
-                        _ = ended.changed() => {}
-                    }
+                connections.spawn(async move {
+                    answered.await;
                     drop(place);
                 });
             }
@@ -118,7 +116,7 @@ pub(crate) async fn accept<F>(
     if timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and were closed");
     }
-    drop(end);
+    connections.shutdown().await;
 }
 
 struct Server {
@@ -159,12 +157,15 @@ impl Server {
     ) {
         let (limits, own) = (&self.app.limits, Arc::clone(self));
         let io = TokioIo::new(stream);
-        let began = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&began);
+        let requests = Arc::new(Requests::default());
+        let counted = Arc::clone(&requests);
         let service = service_fn(move |request| {
-            let server = Arc::clone(&own);
-            counted.fetch_add(1, Ordering::Relaxed);
-            async move { Ok::<_, Infallible>(server.request(request, peer).await) }
+            let (server, under_way) = (Arc::clone(&own), UnderWay::begin(&counted));
+            async move {
+                let response = server.request(request, peer).await;
+                drop(under_way);
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = async {
             if h2 {
@@ -176,19 +177,18 @@ impl Server {
                     .serve_connection(io, service);
                 watcher.watch(connection).await
             } else {
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits.header_timeout)
-                    .max_buf_size(MAX_HEAD)
-                    .serve_connection(io, service);
+                // No timer of its own, which would be set anew for every request: `silence` sees slow heads too.
+                let connection =
+                    http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
                 watcher.watch(connection).await
             }
         };
         tokio::select! {
+            biased;
             ended = served => if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             },
-            () = silence(&began, limits.header_timeout) => {
+            () = silence(&requests, limits.header_timeout) => {
                 tracing::debug!(%peer, "connection closed: no request began for a while");
             }
         }
@@ -238,19 +238,43 @@ impl Server {
     }
 }
 
-/// Returns once no request has begun for between one and two times `patience`.
+/// How many requests a connection has had.
+#[derive(Default)]
+struct Requests {
+    began: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A request that has begun; it ends with this value, answered or given up.
+struct UnderWay(Arc<Requests>);
+
+impl UnderWay {
+    fn begin(requests: &Arc<Requests>) -> Self {
+        requests.began.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(requests))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns once no request has begun or been under way for between half and the whole of `patience`.
 ///
-/// It catches what the timeouts of HTTP do not: a peer that agreed on HTTP/2 and says nothing more, and one that asks
-/// and never reads the answers.
-async fn silence(began: &AtomicU64, patience: Duration) {
+/// It catches a peer that sends the head of a request slowly or not at all, one that agreed on HTTP/2 and says nothing
+/// more, and one that asks and never reads the answers. A request that is under way has limits of its own.
+async fn silence(requests: &Requests, patience: Duration) {
     let mut before = None;
     loop {
-        tokio::time::sleep(patience).await;
-        let now = Some(began.load(Ordering::Relaxed));
-        if now == before {
+        tokio::time::sleep(patience / 2).await;
+        let began = requests.began.load(Ordering::Relaxed);
+        let idle = (began == requests.ended.load(Ordering::Relaxed)).then_some(began);
+        if idle.is_some() && idle == before {
             return;
         }
-        before = now;
+        before = idle;
     }
 }
 

@@ -174,6 +174,9 @@ fn granted_scope(client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal
     let Some(mut asked) = asked else {
         return Ok(client.default_scope.clone().unwrap_or_else(|| client.scope.clone()));
     };
+    if asked == client.scope {
+        return Ok(asked);
+    }
     if !client.scope.contains(OPENID) {
         let without = asked.without(OPENID);
         if without.is_empty() && !asked.is_empty() {
