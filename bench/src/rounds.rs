@@ -5,9 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::load::{Outcome, Plan};
 use crate::problem::{Doing as _, Problem, Result};
 use crate::process::{Group, Launch, Process};
+
+/// What a contender gets to finish what it was asked for last, before it is stopped.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -41,6 +46,12 @@ impl Contender {
     pub(crate) fn load(name: impl Into<String>, process: &Process, plan: Plan) -> Self {
         let (work, group) = (Work::Load(Box::new(plan)), Some(process.group()));
         Self { name: name.into(), work, group }
+    }
+
+    /// Never stopped: a Keycloak that was does not recover.
+    pub(crate) fn running(mut self) -> Self {
+        self.group = None;
+        self
     }
 
     /// The bare log, in a folder.
@@ -119,6 +130,7 @@ pub(crate) async fn interleave(
             let rate = match &contender.work {
                 Work::Load(plan) => {
                     let outcome = load(settings, plan).await.doing(&contender.name)?;
+                    sleep(SETTLING).await;
                     if !outcome.is_clean() {
                         series.problem.get_or_insert_with(|| troubles(&outcome));
                     }

@@ -47,7 +47,7 @@ pub(super) async fn unwritten(bench: &mut Bench) -> Result<()> {
         Err(problem) => Err(problem),
     };
     if let Ok(peer) = &peer {
-        contenders.push(Contender::load(peer.name.clone(), peer.process(), peer.refreshing()));
+        contenders.push(peer.contender(peer.refreshing()));
     }
     let series = interleave(&bench.settings, &contenders).await?;
     let [bound, given, keep, reissue, ..] = &series[..] else {

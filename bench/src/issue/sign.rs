@@ -30,9 +30,7 @@ pub(super) async fn measure(bench: &mut Bench, algorithm: &str) -> Result<()> {
         Contender::load("tokenry", &server.process, server.plan(asking)),
     ];
     let peers = start_peers(bench, algorithm).await;
-    contenders.extend(
-        peers.iter().map(|peer| Contender::load(peer.name.clone(), peer.process(), peer.asking())),
-    );
+    contenders.extend(peers.iter().map(|peer| peer.contender(peer.asking())));
     let series = interleave(&bench.settings, &contenders).await?;
     for peer in peers {
         peer.end().await;

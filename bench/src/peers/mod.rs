@@ -15,6 +15,7 @@ use crate::load::request::{head, posted};
 use crate::load::{Plan, RequestPlan};
 use crate::problem::{Doing as _, Problem, Result};
 use crate::process::{Launch, Process};
+use crate::rounds::Contender;
 use crate::tokenry::{plan, workspace};
 
 /// What every peer's client proves itself with. It is worth nothing: the peers listen on this machine, for a minute.
@@ -100,8 +101,10 @@ impl Peer {
         posted(self.path, &credentials(), self.form)
     }
 
-    pub(crate) const fn process(&self) -> &Process {
-        &self.process
+    /// It under a load.
+    pub(crate) fn contender(&self, plan: Plan) -> Contender {
+        let contender = Contender::load(self.name.clone(), &self.process, plan);
+        if self.name.starts_with(Kind::Keycloak.name()) { contender.running() } else { contender }
     }
 
     pub(crate) async fn end(self) {
