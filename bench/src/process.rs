@@ -25,6 +25,7 @@ pub(crate) struct Launch {
     folder: Option<PathBuf>,
     environment: Vec<(String, String)>,
     log: Option<PathBuf>,
+    silent: bool,
 }
 
 impl Launch {
@@ -36,6 +37,7 @@ impl Launch {
             folder: None,
             environment: Vec::new(),
             log: None,
+            silent: false,
         }
     }
 
@@ -78,6 +80,12 @@ impl Launch {
         self
     }
 
+    /// Throws away what it prints. Whoever prints much, to nobody who reads, would stand still at last.
+    pub(crate) const fn silent(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
     fn command(&self) -> Result<Command> {
         // Each of these replaces itself by the next, so that the process identifier is the program's.
         // The first has it told to end when we die without a chance to do so ourselves.
@@ -91,7 +99,8 @@ impl Launch {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let stdout = if self.silent { Stdio::null() } else { Stdio::piped() };
+        command.stdin(Stdio::null()).stdout(stdout);
         command.stderr(match &self.log {
             None => Stdio::null(),
             Some(path) => std::fs::File::options().create(true).append(true).open(path)?.into(),

@@ -48,12 +48,6 @@ impl Contender {
         Self { name: name.into(), work, group }
     }
 
-    /// Never stopped: a Keycloak that was does not recover.
-    pub(crate) fn running(mut self) -> Self {
-        self.group = None;
-        self
-    }
-
     /// The bare log, in a folder.
     pub(crate) fn rows(name: &str, folder: PathBuf) -> Self {
         Self { name: name.to_owned(), work: Work::Rows(folder), group: None }

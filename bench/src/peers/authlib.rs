@@ -53,6 +53,7 @@ pub(super) async fn start(algorithm: &str, core: &str) -> Result<Peer> {
         .env("AUTHLIB_INSECURE_TRANSPORT", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .on(core)
+        .silent()
         .start()?;
     until_ready(address, "/token", Duration::from_secs(60)).await?;
     let pinned = std::fs::read_to_string(folder.join("requirements.txt"))?;

@@ -45,6 +45,7 @@ pub(super) async fn start(algorithm: &str, core: &str, refreshes: bool) -> Resul
         .args(["--cache=local", "--hostname-strict=false", "--log-level=warn"])
         .folder(&home)
         .on(core)
+        .silent()
         .start()?;
     until_ready(address, "/realms/bench", START).await?;
     let java = said("java", &["--version"]);

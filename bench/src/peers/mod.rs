@@ -103,8 +103,7 @@ impl Peer {
 
     /// It under a load.
     pub(crate) fn contender(&self, plan: Plan) -> Contender {
-        let contender = Contender::load(self.name.clone(), &self.process, plan);
-        if self.name.starts_with(Kind::Keycloak.name()) { contender.running() } else { contender }
+        Contender::load(self.name.clone(), &self.process, plan)
     }
 
     pub(crate) async fn end(self) {

@@ -278,7 +278,7 @@ impl App {
         peer: IpAddr,
         request_id: &str,
     ) -> Response<Body> {
-        let directory = self.directory.load_full();
+        let directory = self.directory.load();
         let Some(host) = host(parts) else {
             return error(StatusCode::BAD_REQUEST, "invalid_request");
         };

@@ -1,6 +1,5 @@
 //! The signing keys of a realm, opened.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey};
@@ -84,7 +83,8 @@ fn purpose<'a>(realm: &'a str, kid: &'a str) -> [&'a str; 3] {
 #[derive(Debug, Default)]
 pub(crate) struct Keyring {
     records: Vec<KeyRecord>,
-    signers: HashMap<String, Arc<Signer>>,
+    /// Of the record at the same place.
+    signers: Vec<Arc<Signer>>,
 }
 
 impl Keyring {
@@ -97,35 +97,38 @@ impl Keyring {
         mut records: Vec<KeyRecord>,
         before: Option<&Self>,
     ) -> Self {
-        let mut signers = HashMap::new();
-        for record in &records {
+        let mut signers = Vec::with_capacity(records.len());
+        // What does not open counts as not there: the realm makes a key in its place.
+        records.retain(|record| {
             let known = before.and_then(|ring| ring.same(record));
-            match known.or_else(|| Signer::open(master, record, dialect).map(Arc::new)) {
-                Some(signer) => {
-                    signers.insert(record.kid.clone(), signer);
-                }
-                None => tracing::error!(
+            let signer = known.or_else(|| Signer::open(master, record, dialect).map(Arc::new));
+            if signer.is_none() {
+                tracing::error!(
                     realm = record.realm,
                     kid = record.kid,
                     "signing key does not open"
-                ),
+                );
             }
-        }
-        // What does not open counts as not there: the realm makes a key in its place.
-        records.retain(|record| signers.contains_key(&record.kid));
+            let opens = signer.is_some();
+            signers.extend(signer);
+            opens
+        });
         Self { records, signers }
     }
 
     fn same(&self, record: &KeyRecord) -> Option<Arc<Signer>> {
-        let sealed_alike =
-            self.records.iter().any(|r| r.kid == record.kid && r.sealed == record.sealed);
-        sealed_alike.then(|| self.signers.get(&record.kid).cloned()).flatten()
+        let sealed_alike = |r: &KeyRecord| r.kid == record.kid && r.sealed == record.sealed;
+        self.each().find(|(r, _)| sealed_alike(r)).map(|(_, signer)| Arc::clone(signer))
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&KeyRecord, &Arc<Signer>)> {
+        self.records.iter().zip(&self.signers)
     }
 
     /// The key that signs with an algorithm at `now`.
     pub(crate) fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Signer> {
         let record = signing(&self.records, now, algorithm)?;
-        self.signers.get(&record.kid).map(|signer| &**signer)
+        self.each().find(|(own, _)| std::ptr::eq(*own, record)).map(|(_, signer)| &**signer)
     }
 
     /// The records of one algorithm.
@@ -140,9 +143,8 @@ impl Keyring {
 
     /// The public halves of all keys that are not gone at `now`, as a JWK set.
     pub(crate) fn jwks(&self, now: Timestamp) -> String {
-        let public = self.records.iter().filter(|r| r.stage(now) != Stage::Gone);
-        let keys =
-            public.filter_map(|r| self.signers.get(&r.kid)).map(|s| s.key.public_jwk().clone());
+        let public = self.each().filter(|(record, _)| record.stage(now) != Stage::Gone);
+        let keys = public.map(|(_, signer)| signer.key.public_jwk().clone());
         JwkSet::new(keys.collect())
             .map_or_else(|_| r#"{"keys":[]}"#.to_owned(), |set| set.to_json())
     }

@@ -15,20 +15,28 @@ use crate::directory::RealmState;
 const MAX_KEPT: usize = 10_000;
 
 /// A token that may be given again.
-#[derive(Clone)]
 struct Kept {
     /// The very registration and realm that it was issued under: after any change of either it is not given again.
     client: Arc<Client>,
     realm: Weak<RealmState>,
     scope: Scope,
-    token: Arc<str>,
+    token: String,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
 
+/// A token that is given again.
+pub(crate) struct Again(Arc<Kept>);
+
+impl Again {
+    pub(crate) fn token(&self) -> &str {
+        &self.0.token
+    }
+}
+
 /// The tokens that may be given again.
 pub(crate) struct Reuse {
-    kept: Cache<u64, Kept>,
+    kept: Cache<u64, Arc<Kept>>,
     keys: RandomState,
 }
 
@@ -55,7 +63,7 @@ impl Reuse {
         realm: &Arc<RealmState>,
         issue: &mut Issue,
         window: Duration,
-    ) -> Option<Arc<str>> {
+    ) -> Option<Again> {
         let kept = self.kept.get(&self.key(issue))?;
         let same = Arc::ptr_eq(&kept.client, &issue.client)
             && std::ptr::eq(kept.realm.as_ptr(), Arc::as_ptr(realm))
@@ -65,7 +73,7 @@ impl Reuse {
             return None;
         }
         issue.expires_at = kept.expires_at;
-        Some(kept.token)
+        Some(Again(kept))
     }
 
     /// Keeps the token of an issue.
@@ -74,11 +82,11 @@ impl Reuse {
             client: Arc::clone(&issue.client),
             realm: Arc::downgrade(realm),
             scope: issue.scope.clone(),
-            token: token.into(),
+            token: token.to_owned(),
             issued_at: issue.issued_at,
             expires_at: issue.expires_at,
         };
-        self.kept.insert(self.key(issue), kept);
+        self.kept.insert(self.key(issue), Arc::new(kept));
     }
 
     /// Two issues with one key evict each other, and are never taken for each other.

@@ -340,8 +340,8 @@ impl Walk<'_> {
         let answer = |access_token: &str, id_token: Option<&str>, refresh| {
             self.voice.grant(&Granted { issue, access_token, refresh, id_token })
         };
-        let response = if let Some(token) = &again {
-            answer(token, None, refresh)
+        let response = if let Some(again) = &again {
+            answer(again.token(), None, refresh)
         } else {
             let keyring = &self.state.keyring;
             let signer = keyring
