@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let server = Arc::new(Server {
-        requests: Semaphore::new(app.limits.max_requests),
+        requests: Places { taken: AtomicUsize::new(0), limit: app.limits.max_requests },
         ids: RequestIds::new(),
         app,
         tls,
@@ -122,7 +122,7 @@ pub(crate) async fn accept<F>(
 struct Server {
     app: Arc<App>,
     tls: Option<Tls>,
-    requests: Semaphore,
+    requests: Places,
     ids: RequestIds,
 }
 
@@ -201,9 +201,9 @@ impl Server {
         // A place is taken once the whole request is there: who sends half of one holds nothing.
         let mut response = match self.read(&parts.headers, body).await {
             Err(response) => response,
-            Ok(body) => match self.requests.try_acquire() {
-                Ok(_place) => self.app.handle(&parts, &body, peer, name).await,
-                Err(_) => {
+            Ok(body) => match self.requests.take() {
+                Some(_place) => self.app.handle(&parts, &body, peer, name).await,
+                None => {
                     self.app.metrics.shed.inc();
                     unavailable()
                 }
@@ -235,6 +235,29 @@ impl Server {
             Ok(Err(Unread::Broken)) => Err(closing(StatusCode::BAD_REQUEST)),
             Ok(Ok(body)) => Ok(body),
         }
+    }
+}
+
+/// How many requests are under way at once, at most. Nobody waits here, so a number is enough: a semaphore's queue has
+/// a lock, which the cores would pass to and fro.
+struct Places {
+    taken: AtomicUsize,
+    limit: usize,
+}
+
+/// A place of one request; it is free again when this is dropped.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    fn take(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        (self.taken.fetch_add(1, Ordering::Relaxed) < self.limit).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -344,4 +367,23 @@ impl RequestIds {
 fn is_request_id(id: &[u8]) -> bool {
     (1..=64).contains(&id.len())
         && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_places_as_there_are_can_be_taken_at_once() {
+        let places = Places { taken: AtomicUsize::new(0), limit: 2 };
+        let (first, second) = (places.take(), places.take());
+        assert!(first.is_some() && second.is_some());
+        // Who is turned away takes nothing.
+        assert!(places.take().is_none() && places.take().is_none());
+        drop(first);
+        let third = places.take();
+        assert!(third.is_some() && places.take().is_none());
+        drop((second, third));
+        assert_eq!(places.taken.load(Ordering::Relaxed), 0);
+    }
 }
