@@ -134,21 +134,10 @@ fn credential() -> Credential {
 
 fn client() -> Client {
     Client {
-        realm: "r".into(),
-        id: "billing".into(),
-        enabled: true,
         grants: GrantType::ALL.into(),
         scope: "read write".parse().unwrap(),
-        default_scope: None,
-        audience: vec![],
-        access: None,
-        refresh: None,
-        signing: None,
-        reuse: None,
-        client_authentication: None,
-        not_before: Timestamp::EPOCH,
-        created_at: Timestamp::EPOCH,
         credentials: vec![credential()],
+        ..Client::new("r", "billing", Timestamp::EPOCH)
     }
 }
 

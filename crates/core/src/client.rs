@@ -62,6 +62,29 @@ pub struct Client {
     pub credentials: Vec<Credential>,
 }
 
+impl Client {
+    /// A client that may do nothing yet and has nothing of its own: all else is as its realm says.
+    pub fn new(realm: impl Into<String>, id: impl Into<String>, created_at: Timestamp) -> Self {
+        Self {
+            realm: realm.into(),
+            id: id.into(),
+            enabled: true,
+            grants: GrantSet::default(),
+            scope: Scope::empty(),
+            default_scope: None,
+            audience: Vec::new(),
+            access: None,
+            refresh: None,
+            signing: None,
+            reuse: None,
+            client_authentication: None,
+            not_before: Timestamp::EPOCH,
+            created_at,
+            credentials: Vec::new(),
+        }
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -315,23 +338,7 @@ mod tests {
     }
 
     fn client(credentials: Vec<Credential>) -> Arc<Client> {
-        Arc::new(Client {
-            realm: "r".into(),
-            id: "billing".into(),
-            enabled: true,
-            grants: GrantSet::default(),
-            scope: Scope::empty(),
-            default_scope: None,
-            audience: vec![],
-            access: None,
-            refresh: None,
-            signing: None,
-            reuse: None,
-            client_authentication: None,
-            not_before: Timestamp::EPOCH,
-            created_at: Timestamp::EPOCH,
-            credentials,
-        })
+        Arc::new(Client { credentials, ..Client::new("r", "billing", Timestamp::EPOCH) })
     }
 
     /// The identifier of the credential that was used, or why none was good.

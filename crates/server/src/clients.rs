@@ -160,12 +160,14 @@ impl Clients {
             after = Some(last);
             tokio::task::yield_now().await;
         }
+        {
+            let _changing = self.changing();
+            if self.generation.load(Ordering::Acquire) == generation {
+                self.all_known.store(true, Ordering::Release);
+            }
+        }
         if self.count() as u64 <= self.held.capacity() {
             self.hold_all().await?;
-        }
-        let _changing = self.changing();
-        if self.generation.load(Ordering::Acquire) == generation {
-            self.all_known.store(true, Ordering::Release);
         }
         Ok(())
     }

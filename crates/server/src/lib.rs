@@ -15,6 +15,7 @@ mod directory;
 mod document;
 mod endpoint;
 mod http_answer;
+mod idle;
 mod json;
 mod keyring;
 mod limits;

@@ -13,7 +13,8 @@ pub struct Limits {
     pub max_clients: usize,
     /// The largest body, in bytes: a form with a large assertion fits (413).
     pub max_body: usize,
-    /// How long the head of a request may take, and how long a connection may be idle.
+    /// How long the head of a request may take, and how long a connection may be idle; it is closed after between half
+    /// of that and the whole.
     pub header_timeout: Duration,
     /// How long the body may take (408).
     pub body_timeout: Duration,

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::clock::random;
 use crate::http_answer::{Body, error, unavailable};
+use crate::idle::Activity;
 use crate::tls::{Tls, h2};
 
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
@@ -157,10 +158,10 @@ impl Server {
     ) {
         let (limits, own) = (&self.app.limits, Arc::clone(self));
         let io = TokioIo::new(stream);
-        let requests = Arc::new(Requests::default());
-        let counted = Arc::clone(&requests);
+        let activity = Arc::new(Activity::default());
+        let counted = Arc::clone(&activity);
         let service = service_fn(move |request| {
-            let (server, under_way) = (Arc::clone(&own), UnderWay::begin(&counted));
+            let (server, under_way) = (Arc::clone(&own), counted.begin());
             async move {
                 let response = server.request(request, peer).await;
                 drop(under_way);
@@ -177,7 +178,7 @@ impl Server {
                     .serve_connection(io, service);
                 watcher.watch(connection).await
             } else {
-                // No timer of its own, which would be set anew for every request: `silence` sees slow heads too.
+                // No timer of its own, which would be set anew for every request: `Activity` sees slow heads too.
                 let connection =
                     http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
                 watcher.watch(connection).await
@@ -188,7 +189,7 @@ impl Server {
             ended = served => if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             },
-            () = silence(&requests, limits.header_timeout) => {
+            () = activity.idle_for(limits.header_timeout) => {
                 tracing::debug!(%peer, "connection closed: no request began for a while");
             }
         }
@@ -258,46 +259,6 @@ impl Places {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How many requests a connection has had.
-#[derive(Default)]
-struct Requests {
-    began: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// A request that has begun; it ends with this value, answered or given up.
-struct UnderWay(Arc<Requests>);
-
-impl UnderWay {
-    fn begin(requests: &Arc<Requests>) -> Self {
-        requests.began.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(requests))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Returns once no request has begun or been under way for between half and the whole of `patience`.
-///
-/// It catches a peer that sends the head of a request slowly or not at all, one that agreed on HTTP/2 and says nothing
-/// more, and one that asks and never reads the answers. A request that is under way has limits of its own.
-async fn silence(requests: &Requests, patience: Duration) {
-    let mut before = None;
-    loop {
-        tokio::time::sleep(patience / 2).await;
-        let began = requests.began.load(Ordering::Relaxed);
-        let idle = (began == requests.ended.load(Ordering::Relaxed)).then_some(began);
-        if idle.is_some() && idle == before {
-            return;
-        }
-        before = idle;
     }
 }
 

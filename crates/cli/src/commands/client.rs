@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenry_core::client::is_client_id;
 use tokenry_core::realm::Realm;
 use tokenry_core::request::GrantType;
-use tokenry_core::{Client, Scope, Timestamp};
+use tokenry_core::{Client, Scope};
 use tokenry_store::Change;
 
 use super::Outcome;
@@ -183,21 +183,10 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
         }
     }
     Client {
-        realm: realm.name.clone(),
-        id: arguments.id.clone(),
-        enabled: true,
         grants: arguments.grants.iter().copied().collect(),
         scope: scope.iter().map(String::as_str).collect(),
-        default_scope: None,
         audience: arguments.audience.clone(),
-        access: None,
-        refresh: None,
-        signing: None,
-        reuse: None,
-        client_authentication: None,
-        not_before: Timestamp::EPOCH,
-        created_at: edge::now(),
-        credentials: Vec::new(),
+        ..Client::new(&realm.name, &arguments.id, edge::now())
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `[server] admin` | address and port for health, metrics and administration | none |
 //! | `[server] max_connections` | connections that may be open at once | 10000 |
 //! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
+//! | `[server] max_clients` | clients held in memory; further ones are read from the store as they ask | 150000 |
 //! | `[server] password_threads` | password comparisons that may run at once | half the cores |
 //! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |
 //! | `[server] insecure_plain_http` | whether to serve without TLS on other than loopback addresses | `false` |
@@ -36,6 +37,9 @@ const DEFAULT_LISTEN: SocketAddr =
 
 /// As many connections or requests as anybody may configure: more than a process has file descriptors.
 const MAX_CONNECTIONS: u64 = 1_000_000;
+
+/// As many clients as anybody may configure to be held: some 6 GiB of them.
+const MAX_CLIENTS: u64 = 10_000_000;
 
 /// As many threads as anybody may configure: each takes 19 MiB, which is 5 GiB.
 const MAX_PASSWORD_THREADS: u64 = 256;
@@ -133,6 +137,7 @@ struct Written {
     admin: Field<SocketAddr>,
     max_connections: Field<u64>,
     max_requests: Field<u64>,
+    max_clients: Field<u64>,
     password_threads: Field<u64>,
     drain_timeout: Field<Duration>,
     insecure_plain_http: Field<bool>,
@@ -150,6 +155,7 @@ impl Written {
             admin: Field::Absent,
             max_connections: Field::Absent,
             max_requests: Field::Absent,
+            max_clients: Field::Absent,
             password_threads: Field::Absent,
             drain_timeout: Field::Absent,
             insecure_plain_http: Field::Absent,
@@ -165,6 +171,7 @@ impl Written {
             this.max_connections =
                 t.optional("max_connections", |v| v.integer(1..=MAX_CONNECTIONS));
             this.max_requests = t.optional("max_requests", |v| v.integer(1..=MAX_CONNECTIONS));
+            this.max_clients = t.optional("max_clients", |v| v.integer(1..=MAX_CLIENTS));
             this.password_threads =
                 t.optional("password_threads", |v| v.integer(1..=MAX_PASSWORD_THREADS));
             this.drain_timeout =
@@ -231,6 +238,7 @@ impl Written {
         let limits = Limits {
             max_connections: count(&self.max_connections, default.max_connections),
             max_requests: count(&self.max_requests, default.max_requests),
+            max_clients: count(&self.max_clients, default.max_clients),
             password_threads: count(&self.password_threads, default.password_threads),
             drain_timeout: self.drain_timeout.value().copied().unwrap_or(default.drain_timeout),
             ..default
@@ -367,11 +375,12 @@ mod tests {
 
     #[test]
     fn limits_are_the_servers_own_unless_said_otherwise() {
-        let limits = "max_connections = 10\nmax_requests = 20\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
+        let limits = "max_connections = 10\nmax_requests = 20\nmax_clients = 30\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
         let config = read(&format!("{GOOD}[server]\n{limits}")).0.unwrap();
         let expected = Limits {
             max_connections: 10,
             max_requests: 20,
+            max_clients: 30,
             password_threads: 3,
             drain_timeout: Duration::from_secs(5),
             ..Limits::default()

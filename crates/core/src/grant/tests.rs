@@ -141,21 +141,10 @@ fn client(id: &str, grants: &[GrantType]) -> Client {
         created_at: Timestamp::EPOCH,
     };
     Client {
-        realm: "r".into(),
-        id: id.into(),
-        enabled: true,
         grants: grants.iter().copied().collect(),
         scope: "read write".parse().unwrap(),
-        default_scope: None,
-        audience: vec![],
-        access: None,
-        refresh: None,
-        signing: None,
-        reuse: None,
-        client_authentication: None,
-        not_before: Timestamp::EPOCH,
-        created_at: Timestamp::EPOCH,
         credentials: vec![credential],
+        ..Client::new("r", id, Timestamp::EPOCH)
     }
 }
 

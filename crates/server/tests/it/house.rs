@@ -81,21 +81,9 @@ pub(crate) fn realm() -> Realm {
 /// A client that may use every grant, with the secret [`SECRET`].
 pub(crate) fn client(id: &str) -> Client {
     Client {
-        realm: "r".into(),
-        id: id.into(),
-        enabled: true,
         grants: GrantType::ALL.into(),
         scope: "read write".parse().unwrap(),
-        default_scope: None,
-        audience: vec![],
-        access: None,
-        refresh: None,
-        signing: None,
-        reuse: None,
-        client_authentication: None,
-        not_before: Timestamp::EPOCH,
-        created_at: Timestamp::EPOCH,
-        credentials: vec![],
+        ..Client::new("r", id, Timestamp::EPOCH)
     }
 }
 
