@@ -166,14 +166,13 @@ impl Installation {
             .sum()
     }
 
-    /// Starts the server on cores, with as many threads.
+    /// Starts the server on cores; it starts as many threads.
     pub(crate) async fn serve(&self, how: Serve<'_>) -> Result<Server> {
         let config = if how.tls { "tls.toml" } else { "plain.toml" };
         let log = self.path().join("start.log");
         let mut launch = Launch::new(&self.binary.path)
             .args(["serve", "--output", "json", "--config", config])
             .folder(self.path())
-            .env("TOKIO_WORKER_THREADS", how.cores.split(',').count().to_string())
             .on(how.cores);
         if how.log_kept {
             launch = launch.log(&log);

@@ -9,12 +9,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::http_answer::{Body, error, full, json};
-use crate::serve::accept;
+use crate::life::Alive;
+use crate::serve::Accepting;
+use crate::workers::Workers;
 
 /// A few scrapers and probes.
 const MAX_CONNECTIONS: usize = 64;
@@ -24,21 +26,25 @@ const MAX_CONNECTIONS: usize = 64;
 /// `/health` is 200 as long as tokens can be issued. `"store":"down"` in its body says that what needs the store
 /// (rotation, changes) is answered 503 for now.
 pub async fn serve_admin(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    accept(listener, MAX_CONNECTIONS, Duration::from_secs(1), shutdown, |stream, _, watcher| {
+    let accepting = Accepting {
+        workers: &Workers::here(),
+        max_connections: MAX_CONNECTIONS,
+        idle_timeout: app.limits.header_timeout,
+        drain_timeout: Duration::from_secs(1),
+    };
+    let connection = move |stream, _, alive: Alive| {
         let app = Arc::clone(&app);
         async move {
             let service = service_fn(|request| {
                 let app = Arc::clone(&app);
+                let _under_way = alive.request();
                 async move { Ok::<_, Infallible>(answer(&app, &request)) }
             });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(app.limits.header_timeout)
-                .serve_connection(TokioIo::new(stream), service);
-            let _ = watcher.watch(connection).await;
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = alive.drive(connection).await;
         }
-    })
-    .await;
+    };
+    accepting.run(listener, shutdown, connection).await;
 }
 
 fn answer(app: &App, request: &Request<Incoming>) -> Response<Body> {

@@ -7,10 +7,10 @@
 //! would cost work and help no one.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// How long a moment is. Short enough to react, long enough to have seen what clients do.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ const NO_LEVEL: u32 = u32::MAX;
 pub(crate) struct Admission {
     asked: Box<[AtomicU32]>,
     level: AtomicU32,
+    /// By how many microseconds tasks ran late in this window, where they ran latest.
+    late: AtomicU64,
     keys: RandomState,
 }
 
@@ -37,6 +39,7 @@ impl Default for Admission {
         Self {
             asked: (0..CELLS).map(|_| AtomicU32::new(0)).collect(),
             level: AtomicU32::new(NO_LEVEL),
+            late: AtomicU64::new(0),
             keys: RandomState::new(),
         }
     }
@@ -64,13 +67,28 @@ impl Admission {
 
     /// Sets the level from window to window, for ever.
     pub(crate) async fn watch(&self) {
-        let mut windows = interval(WINDOW);
-        windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut windows = windows();
         loop {
-            let due = windows.tick().await;
-            self.turn(Instant::now().saturating_duration_since(due));
+            windows.tick().await;
+            self.turn(Duration::from_micros(self.late.swap(0, Ordering::Relaxed)));
         }
     }
+
+    /// Feels how late tasks run where this one runs, for ever.
+    pub(crate) async fn feel(&self) {
+        let mut windows = windows();
+        loop {
+            let due = windows.tick().await;
+            let late = Instant::now().saturating_duration_since(due).as_micros();
+            self.late.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+fn windows() -> Interval {
+    let mut windows = interval(WINDOW);
+    windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    windows
 }
 
 impl std::fmt::Debug for Admission {

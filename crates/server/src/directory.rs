@@ -106,6 +106,8 @@ impl Directory {
             ..Self::default()
         };
         for realm in stored.realms {
+            // A copy, so that all of a realm lies together: what the store reads lies between all else that it read.
+            let realm = Realm::clone(&realm);
             let name = realm.name.clone();
             let Some(sealer) = Sealer::new(master, &name) else {
                 tracing::error!(realm = name, "the realm's refresh key cannot be derived");

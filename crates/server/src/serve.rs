@@ -20,18 +20,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::app::App;
 use crate::clock::random;
 use crate::http_answer::{Body, error, unavailable};
-use crate::idle::Activity;
+use crate::life::{Alive, Lives};
 use crate::tls::{Tls, h2};
+use crate::workers::Workers;
 
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -47,165 +47,198 @@ const MAX_HEAD: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers requests on `listener` until `shutdown` is done, and then finishes those it has accepted.
+///
+/// This task accepts; `workers` answer.
 pub async fn serve(
     app: Arc<App>,
     listener: TcpListener,
     tls: Option<Tls>,
+    workers: &Workers,
     shutdown: impl Future<Output = ()>,
 ) {
+    let mut watching = JoinSet::new();
+    for worker in workers.iter() {
+        let app = Arc::clone(&app);
+        watching.spawn_on(async move { app.admission.feel().await }, worker.runtime());
+    }
+    let limits = app.limits.clone();
     let server = Arc::new(Server {
-        requests: Places { taken: AtomicUsize::new(0), limit: app.limits.max_requests },
-        ids: RequestIds::new(),
+        requests: Places { taken: AtomicUsize::new(0), limit: limits.max_requests },
+        // Without randomness the names begin at zero, and nothing can be issued anyway.
+        first_name: random().map_or(0, u64::from_ne_bytes),
         app,
         tls,
     });
-    let answer = |server: &Arc<Server>, stream, peer, watcher| {
-        let server = Arc::clone(server);
-        async move { server.connection(stream, peer, watcher).await }
+    let accepting = Accepting {
+        workers,
+        max_connections: limits.max_connections,
+        idle_timeout: limits.header_timeout,
+        drain_timeout: limits.drain_timeout,
     };
-    let limits = server.app.limits.clone();
-    accept(
-        listener,
-        limits.max_connections,
-        limits.drain_timeout,
-        shutdown,
-        |stream, peer, watcher| answer(&server, stream, peer, watcher),
-    )
-    .await;
+    let connection = move |stream, peer, alive| Arc::clone(&server).connection(stream, peer, alive);
+    accepting.run(listener, shutdown, connection).await;
 }
 
-/// Accepts connections within a limit until `shutdown` is done, then lets them finish.
-pub(crate) async fn accept<F>(
-    listener: TcpListener,
-    max_connections: usize,
-    drain: Duration,
-    shutdown: impl Future<Output = ()>,
-    connection: impl Fn(TcpStream, SocketAddr, Watcher) -> F,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let graceful = GracefulShutdown::new();
-    // Whoever is still there once the draining is over ends with this.
-    let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(max_connections));
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            next = next => next,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let answered = connection(stream, peer, graceful.watcher());
-                connections.spawn(async move {
-                    answered.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection not accepted");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
+/// How connections are accepted.
+pub(crate) struct Accepting<'a> {
+    pub(crate) workers: &'a Workers,
+    pub(crate) max_connections: usize,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+}
+
+impl Accepting<'_> {
+    /// Accepts connections within a limit until `shutdown` is done, then lets them finish.
+    pub(crate) async fn run<F>(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+        connection: impl Fn(TcpStream, SocketAddr, Alive) -> F + Clone + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let lives = Arc::new(Lives::default());
+        // Whoever is still there once the draining is over ends with this.
+        let mut connections = JoinSet::new();
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let mut looks = interval((self.idle_timeout / 2).max(Duration::from_millis(1)));
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => continue,
+                _ = looks.tick() => {
+                    lives.close_idle();
+                    continue;
+                }
+                next = next => next,
+            };
+            let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+            match (accepted, self.workers.least_busy()) {
+                (_, None) => break,
+                (Ok((stream, peer)), Some(worker)) => {
+                    let (connection, alive, busy) =
+                        (connection.clone(), lives.begin(), worker.busy());
+                    let answered = async move {
+                        // From here on its readiness is the worker's own.
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => connection(stream, peer, alive).await,
+                            Err(error) => tracing::warn!(%error, "connection not taken over"),
+                        }
+                        drop((place, busy));
+                    };
+                    connections.spawn_on(answered, worker.runtime());
+                }
+                (Err(error), _) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
             }
         }
+        drop(listener);
+        lives.finish();
+        let finished = async { while connections.join_next().await.is_some() {} };
+        if timeout(self.drain_timeout, finished).await.is_err() {
+            tracing::warn!("some connections did not finish in time and were closed");
+        }
+        connections.shutdown().await;
     }
-    drop(listener);
-    if timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not finish in time and were closed");
-    }
-    connections.shutdown().await;
 }
 
 struct Server {
     app: Arc<App>,
     tls: Option<Tls>,
     requests: Places,
-    ids: RequestIds,
+    /// The name of the first request of the first connection.
+    first_name: u64,
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, alive: Alive) {
         let _ = stream.set_nodelay(true);
         let connections = self.app.metrics.connections.clone();
         connections.inc();
-        match &self.tls {
-            None => self.http(stream, false, peer.ip(), watcher).await,
-            Some(tls) => {
-                let shaken = timeout(self.app.limits.handshake_timeout, tls.accept(stream)).await;
-                match shaken {
-                    Ok(Ok(stream)) => {
-                        let h2 = h2(&stream);
-                        self.http(stream, h2, peer.ip(), watcher).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-                }
-            }
-        }
+        let conversation = Conversation {
+            names: AtomicU64::new(self.first_name.wrapping_add(alive.number << 32)),
+            peer: peer.ip(),
+            server: self,
+            alive,
+        };
+        conversation.hold(stream).await;
         connections.dec();
     }
+}
 
-    async fn http(
-        self: &Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        h2: bool,
-        peer: IpAddr,
-        watcher: Watcher,
-    ) {
-        let (limits, own) = (&self.app.limits, Arc::clone(self));
-        let io = TokioIo::new(stream);
-        let activity = Arc::new(Activity::default());
-        let counted = Arc::clone(&activity);
-        let service = service_fn(move |request| {
-            let (server, under_way) = (Arc::clone(&own), counted.begin());
-            async move {
-                let response = server.request(request, peer).await;
-                drop(under_way);
-                Ok::<_, Infallible>(response)
+/// A connection: what its requests share, and no other core touches.
+struct Conversation {
+    server: Arc<Server>,
+    peer: IpAddr,
+    alive: Alive,
+    names: AtomicU64,
+}
+
+impl Conversation {
+    async fn hold(self, stream: TcpStream) {
+        let (limits, peer) = (&self.server.app.limits, self.peer);
+        let Some(tls) = &self.server.tls else { return self.http(stream, false).await };
+        match timeout(limits.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let h2 = h2(&stream);
+                self.http(stream, h2).await;
             }
-        });
-        let served = async {
-            if h2 {
-                let connection = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .keep_alive_interval(limits.header_timeout)
-                    .max_concurrent_streams(MAX_STREAMS)
-                    .max_header_list_size(MAX_HEAD as u32)
-                    .serve_connection(io, service);
-                watcher.watch(connection).await
-            } else {
-                // No timer of its own, which would be set anew for every request: `Activity` sees slow heads too.
-                let connection =
-                    http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
-                watcher.watch(connection).await
-            }
-        };
-        tokio::select! {
-            biased;
-            ended = served => if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "connection ended");
-            },
-            () = activity.idle_for(limits.header_timeout) => {
-                tracing::debug!(%peer, "connection closed: no request began for a while");
-            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }
 
-    async fn request(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: bool) {
+        let io = TokioIo::new(stream);
+        let this = Arc::new(self);
+        let asked = Arc::clone(&this);
+        let service = service_fn(move |request| {
+            let this = Arc::clone(&asked);
+            async move { Ok::<_, Infallible>(this.request(request).await) }
+        });
+        let ended = if h2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(this.server.app.limits.header_timeout)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_HEAD as u32)
+                .serve_connection(io, service);
+            // In a place of its own: it is large, and most connections are not of its kind.
+            Box::pin(this.alive.drive(connection)).await
+        } else {
+            // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too.
+            let connection =
+                http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
+            this.alive.drive(connection).await
+        };
+        let peer = this.peer;
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+            None => tracing::debug!(%peer, "connection closed: no request began for a while"),
+        }
+    }
+
+    async fn request(&self, request: Request<Incoming>) -> Response<Body> {
+        let _under_way = self.alive.request();
+        let server = &*self.server;
         let (parts, body) = request.into_parts();
-        let id = self.ids.of(&parts.headers);
+        let id = self.name(&parts.headers);
         let name = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         // A place is taken once the whole request is there: who sends half of one holds nothing.
-        let mut response = match self.read(&parts.headers, body).await {
+        let mut response = match server.read(&parts.headers, body).await {
             Err(response) => response,
-            Ok(body) => match self.requests.take() {
-                Some(_place) => self.app.handle(&parts, &body, peer, name).await,
+            Ok(body) => match server.requests.take() {
+                Some(_place) => server.app.handle(&parts, &body, self.peer, name).await,
                 None => {
-                    self.app.metrics.shed.inc();
+                    server.app.metrics.shed.inc();
                     unavailable()
                 }
             },
@@ -216,6 +249,22 @@ impl Server {
         response
     }
 
+    /// The caller's name for a request, if it is harmless; otherwise one of ours: 16 hex digits.
+    ///
+    /// The names of a process begin anywhere, those of each connection 2³² after those of the one before. They tell
+    /// requests apart in a log, and are no secret.
+    fn name(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let theirs = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+        theirs.cloned().or_else(|| {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            let next = self.names.fetch_add(1, Ordering::Relaxed);
+            let digit = |i: usize| HEX[(next >> (60 - 4 * i)) as usize & 15];
+            HeaderValue::from_bytes(&std::array::from_fn::<u8, 16, _>(digit)).ok()
+        })
+    }
+}
+
+impl Server {
     /// Reads a body within its limits.
     async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Response<Body>> {
         let limits = &self.app.limits;
@@ -296,32 +345,6 @@ fn closing(status: StatusCode) -> Response<Body> {
     let mut response = error(status, "invalid_request");
     response.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
     response
-}
-
-/// Names requests that come without a harmless name of their own.
-///
-/// A name is 16 hex digits: a random start for the process, and a count. It tells requests apart in a log; it is no
-/// secret.
-struct RequestIds {
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    fn new() -> Self {
-        // Without randomness the count begins at zero, and nothing can be issued anyway.
-        Self { next: AtomicU64::new(random().map_or(0, u64::from_ne_bytes)) }
-    }
-
-    /// The caller's request id, if it is harmless; otherwise the next of ours.
-    fn of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let theirs = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
-        theirs.cloned().or_else(|| {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            let next = self.next.fetch_add(1, Ordering::Relaxed);
-            let digit = |i: usize| HEX[(next >> (60 - 4 * i)) as usize & 15];
-            HeaderValue::from_bytes(&std::array::from_fn::<u8, 16, _>(digit)).ok()
-        })
-    }
 }
 
 /// 1 to 64 of `A-Z a-z 0-9 . _ -`: safe in every log.

@@ -58,9 +58,14 @@ fn read_arguments() -> Result<Arguments, clap::Error> {
 
 fn run(arguments: Arguments, output: Output) -> Outcome {
     let Arguments { global, command } = arguments;
-    // Only the server has something to do at the same time.
     let mut runtime = match command {
-        Command::Serve(_) | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        // Requests are answered by threads of their own; what is left besides accepting them is one more thread's.
+        Command::Serve(_) => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(1);
+            runtime
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(|error| {

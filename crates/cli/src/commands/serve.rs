@@ -4,12 +4,13 @@ mod reload;
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{App, StartError, SystemClock};
+use tokenry_server::{App, StartError, SystemClock, Workers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -72,6 +73,10 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     for realm in snapshot.realms.iter().filter(|realm| realm.password_grant) {
         tracing::warn!(realm = realm.name, "the password grant is on; RFC 9700 forbids it");
     }
+    let threads = NonZeroUsize::new(config.threads.unwrap_or_default());
+    let workers = Workers::start(threads).map_err(|error| {
+        Diagnostic::error(format!("the threads that answer do not start: {}", plain(&error)))
+    })?;
     let app = App::start(store, master, Arc::new(SystemClock), config.limits.clone())
         .await
         .map_err(|error| not_started(&config, &error))?;
@@ -79,7 +84,7 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     let signals = (Signals::new()?, reload::Hangups::new()?);
     announce(&config, &app, &listener, admin.as_ref(), output)?;
     let watch = reload::Watch::new(config, loaded, stamp);
-    until_told_to_end(app, listener, admin, watch, signals).await;
+    until_told_to_end(app, listener, admin, &workers, watch, signals).await;
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
 }
@@ -218,6 +223,7 @@ async fn until_told_to_end(
     app: Arc<App>,
     listener: TcpListener,
     admin: Option<TcpListener>,
+    workers: &Workers,
     watch: reload::Watch,
     (mut signals, hangups): (Signals, reload::Hangups),
 ) {
@@ -242,7 +248,7 @@ async fn until_told_to_end(
         signals.next().await;
         std::process::exit(1);
     });
-    tokenry_server::serve(app, listener, tls, shutdown()).await;
+    tokenry_server::serve(app, listener, tls, workers, shutdown()).await;
     // Their errors are panics, which the log has seen.
     let _ = upkeep.await;
     if let Some(admin) = admin {

@@ -7,6 +7,7 @@
 //! | `[server] max_connections` | connections that may be open at once | 10000 |
 //! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
 //! | `[server] max_clients` | clients held in memory; further ones are read from the store as they ask | 150000 |
+//! | `[server] threads` | threads that answer requests | as many as there are cores |
 //! | `[server] password_threads` | password comparisons that may run at once | half the cores |
 //! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |
 //! | `[server] insecure_plain_http` | whether to serve without TLS on other than loopback addresses | `false` |
@@ -41,6 +42,9 @@ const MAX_CONNECTIONS: u64 = 1_000_000;
 /// As many clients as anybody may configure to be held: some 6 GiB of them.
 const MAX_CLIENTS: u64 = 10_000_000;
 
+/// As many threads as anybody may configure to answer requests.
+const MAX_THREADS: u64 = 1024;
+
 /// As many threads as anybody may configure: each takes 19 MiB, which is 5 GiB.
 const MAX_PASSWORD_THREADS: u64 = 256;
 
@@ -55,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) listen: At<SocketAddr>,
     /// Where health, metrics and administration listen.
     pub(crate) admin: Option<At<SocketAddr>>,
+    /// How many threads answer requests; `None`: one for each core.
+    pub(crate) threads: Option<usize>,
     /// The server's limits.
     pub(crate) limits: Limits,
     /// The certificate chain and its private key.
@@ -138,6 +144,7 @@ struct Written {
     max_connections: Field<u64>,
     max_requests: Field<u64>,
     max_clients: Field<u64>,
+    threads: Field<u64>,
     password_threads: Field<u64>,
     drain_timeout: Field<Duration>,
     insecure_plain_http: Field<bool>,
@@ -156,6 +163,7 @@ impl Written {
             max_connections: Field::Absent,
             max_requests: Field::Absent,
             max_clients: Field::Absent,
+            threads: Field::Absent,
             password_threads: Field::Absent,
             drain_timeout: Field::Absent,
             insecure_plain_http: Field::Absent,
@@ -172,6 +180,7 @@ impl Written {
                 t.optional("max_connections", |v| v.integer(1..=MAX_CONNECTIONS));
             this.max_requests = t.optional("max_requests", |v| v.integer(1..=MAX_CONNECTIONS));
             this.max_clients = t.optional("max_clients", |v| v.integer(1..=MAX_CLIENTS));
+            this.threads = t.optional("threads", |v| v.integer(1..=MAX_THREADS));
             this.password_threads =
                 t.optional("password_threads", |v| v.integer(1..=MAX_PASSWORD_THREADS));
             this.drain_timeout =
@@ -256,6 +265,7 @@ impl Written {
                 Field::Given(at) => Some(at),
                 _ => None,
             },
+            threads: self.threads.value().and_then(|n| usize::try_from(*n).ok()),
             limits,
             tls,
             insecure_plain_http: self.insecure_plain_http.value() == Some(&true),
@@ -371,11 +381,12 @@ mod tests {
         let MasterKeySource::File(path) = config.master_key.value else { panic!("a file") };
         assert!(path.is_absolute());
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.threads, None);
     }
 
     #[test]
     fn limits_are_the_servers_own_unless_said_otherwise() {
-        let limits = "max_connections = 10\nmax_requests = 20\nmax_clients = 30\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
+        let limits = "max_connections = 10\nmax_requests = 20\nmax_clients = 30\nthreads = 4\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
         let config = read(&format!("{GOOD}[server]\n{limits}")).0.unwrap();
         let expected = Limits {
             max_connections: 10,
@@ -386,6 +397,7 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(config.limits, expected);
+        assert_eq!(config.threads, Some(4));
     }
 
     #[test]

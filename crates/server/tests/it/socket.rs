@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenry_core::MasterKey;
-use tokenry_server::{App, Limits, SystemClock, Tls, serve};
+use tokenry_server::{App, Limits, SystemClock, Tls, Workers, serve};
 use tokenry_store::{Change, Memory, Store as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,7 +43,7 @@ async fn start_with(limits: Limits, tls: Option<Tls>) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
-        serve(app, listener, tls, async {
+        serve(app, listener, tls, &Workers::here(), async {
             let _ = stopped.await;
         })
         .await;

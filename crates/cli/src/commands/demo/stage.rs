@@ -9,7 +9,7 @@ use tokenry_client::{Credentials, HttpTransport, Keeper, Provider};
 use tokenry_core::client::{Credential, CredentialKind, generate_secret};
 use tokenry_core::family::hyphenated;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Limits, SystemClock, Tls, password, random};
+use tokenry_server::{App, Limits, SystemClock, Tls, Workers, password, random};
 use tokenry_store::Change;
 use tokenry_verifier::Verifier;
 use tokio::net::TcpListener;
@@ -91,7 +91,10 @@ impl Stage {
         };
         let tls = Tls::from_pem(certificates.certificate.as_bytes(), certificates.key.as_bytes())?;
         tokio::spawn(Arc::clone(&app).upkeep(std::future::pending()));
-        tokio::spawn(tokenry_server::serve(app, listener, Some(tls), std::future::pending()));
+        tokio::spawn(async move {
+            let never = std::future::pending();
+            tokenry_server::serve(app, listener, Some(tls), &Workers::here(), never).await;
+        });
 
         let realm = |name: &str| {
             let found = declared.iter().find(|d| d.realm.name == name).map(|d| &d.realm);
