@@ -24,6 +24,7 @@ mod metrics;
 pub mod password;
 mod reuse;
 mod serve;
+mod socket;
 mod tls;
 mod workers;
 

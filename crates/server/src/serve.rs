@@ -30,6 +30,7 @@ use crate::app::App;
 use crate::clock::random;
 use crate::http_answer::{Body, error, unavailable};
 use crate::life::{Alive, Lives};
+use crate::socket::Socket;
 use crate::tls::{Tls, h2};
 use crate::workers::Workers;
 
@@ -184,6 +185,7 @@ struct Conversation {
 impl Conversation {
     async fn hold(self, stream: TcpStream) {
         let (limits, peer) = (&self.server.app.limits, self.peer);
+        let stream = Socket::new(stream);
         let Some(tls) = &self.server.tls else { return self.http(stream, false).await };
         match timeout(limits.handshake_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -213,9 +215,12 @@ impl Conversation {
             // In a place of its own: it is large, and most connections are not of its kind.
             Box::pin(this.alive.drive(connection)).await
         } else {
-            // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too.
-            let connection =
-                http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
+            // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too. And no look
+            // at whether the peer is still there, for which hyper makes a new buffer each time: `Socket` sees that.
+            let connection = http1::Builder::new()
+                .half_close(true)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(io, service);
             this.alive.drive(connection).await
         };
         let peer = this.peer;

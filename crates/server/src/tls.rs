@@ -9,9 +9,10 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::socket::Socket;
 
 /// A certificate with its key, ready to shake hands: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.
 ///
@@ -55,13 +56,13 @@ impl Tls {
         self.0.store(other.0.load_full());
     }
 
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.0.load_full()).accept(stream).await
     }
 }
 
 /// Whether the two agreed on HTTP/2.
-pub(crate) fn h2(stream: &TlsStream<TcpStream>) -> bool {
+pub(crate) fn h2(stream: &TlsStream<Socket>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
