@@ -89,7 +89,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, kind: Rc<K
     // A connection that breaks is the load's affair.
     // hyper would make a buffer for each request to see whether the peer is still there.
     let mut http = http1::Builder::new();
-    let _ = http.half_close(true).serve_connection(TokioIo::new(stream), service).await;
+    http.half_close(true).writev(false);
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Reads what a token request says, and signs.

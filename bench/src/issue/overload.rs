@@ -6,8 +6,8 @@ use super::footprint::mib;
 use super::{Bench, Line, thousands};
 use crate::load::Plan;
 use crate::problem::Result;
-use crate::rounds::{self, Spread, troubles};
-use crate::tokenry::{Realm, Serve};
+use crate::rounds::{self, Settings, Spread, troubles};
+use crate::tokenry::{Realm, Serve, plan};
 
 const CONNECTIONS: usize = 5_000;
 
@@ -34,15 +34,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         let (mut wrong, mut shed, mut asked, mut p99) = (None, 0.0, 0.0_f64, 0.0_f64);
         for _ in 0..rounds {
             let peak = rounds::load(&bench.settings, &peak_plan).await?.rate().max(1.0);
-            let every = CONNECTIONS as f64 / (peak * TIMES);
-            let storm = Plan {
-                connections: CONNECTIONS,
-                every_us: Some(Duration::from_secs_f64(every).as_micros().try_into()?),
-                // All connections are open and have asked once before anything counts.
-                warmup_ms: 3_000,
-                measure_ms: (bench.settings.measure.as_millis() * 2).try_into()?,
-                ..peak_plan.clone()
-            };
+            let storm = storm(&bench.settings, &peak_plan, peak)?;
             let outcome = rounds::load(&bench.settings, &storm).await?;
             // At once: without a pause after the storm, and without a warm-up.
             let calm = Plan { measure_ms: 1_000, ..peak_plan.clone() };
@@ -98,5 +90,33 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
             median >= TARGET,
         ));
     }
+    // So many connections do not fit into the caches, whatever the server.
+    let bound = bench.bound("ES256", None).await?;
+    let peak_plan = plan(bound.address, installation.asking("es256")?);
+    let mut shares = Vec::new();
+    for _ in 0..rounds {
+        let peak = rounds::load(&bench.settings, &peak_plan).await?.rate().max(1.0);
+        let storm = storm(&bench.settings, &peak_plan, peak)?;
+        shares.push(rounds::load(&bench.settings, &storm).await?.rate() / peak);
+    }
+    let Spread { median, min, max } = Spread::of(&shares);
+    bench.report.add(Line::told(
+        "overload",
+        "ES256: the same of the bound",
+        format!("{median:.2} ({min:.2}–{max:.2})"),
+    ));
     Ok(())
+}
+
+/// Ten times what `peak` says, asked by all connections.
+fn storm(settings: &Settings, peak_plan: &Plan, peak: f64) -> Result<Plan> {
+    let every = CONNECTIONS as f64 / (peak * TIMES);
+    Ok(Plan {
+        connections: CONNECTIONS,
+        every_us: Some(Duration::from_secs_f64(every).as_micros().try_into()?),
+        // All connections are open and have asked once before anything counts.
+        warmup_ms: 3_000,
+        measure_ms: (settings.measure.as_millis() * 2).try_into()?,
+        ..peak_plan.clone()
+    })
 }
