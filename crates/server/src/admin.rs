@@ -41,7 +41,7 @@ pub async fn serve_admin(app: Arc<App>, listener: TcpListener, shutdown: impl Fu
                 async move { Ok::<_, Infallible>(answer(&app, &request)) }
             });
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            let _ = alive.drive(connection).await;
+            let _ = alive.drive(Box::pin(connection)).await;
         }
     };
     accepting.run(listener, shutdown, connection).await;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -122,11 +122,10 @@ impl Alive {
     /// Drives a connection to its end, or until it was idle for too long (`None`).
     pub(crate) async fn drive<C: GracefulConnection>(
         &self,
-        connection: C,
+        mut connection: Pin<Box<C>>,
     ) -> Option<Result<(), C::Error>> {
         let life = &*self.life;
         life.told.fetch_max(told::SPEAK, Ordering::AcqRel);
-        let mut connection = pin!(connection);
         let mut finishing = false;
         poll_fn(|context| {
             life.waker.register(context.waker());

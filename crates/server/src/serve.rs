@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -183,54 +184,81 @@ struct Conversation {
 }
 
 impl Conversation {
+    // What is large is boxed: otherwise every task would have room for all kinds of connections at once, and thousands
+    // of them would not fit into a processor's caches.
+
     async fn hold(self, stream: TcpStream) {
-        let (limits, peer) = (&self.server.app.limits, self.peer);
         let stream = Socket::new(stream);
-        let Some(tls) = &self.server.tls else { return self.http(stream, false).await };
-        match timeout(limits.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let h2 = h2(&stream);
-                self.http(stream, h2).await;
-            }
+        match self.server.tls.clone() {
+            None => self.http1(stream).await,
+            Some(tls) => Box::pin(self.encrypted(tls, stream)).await,
+        }
+    }
+
+    async fn encrypted(self, tls: Tls, stream: Socket) {
+        let peer = self.peer;
+        match timeout(self.server.app.limits.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) if h2(&stream) => self.http2(stream).await,
+            Ok(Ok(stream)) => self.http1(stream).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }
 
-    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: bool) {
-        let io = TokioIo::new(stream);
+    fn http1(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> impl Future<Output = ()> + Send {
+        let (this, asked) = self.shared();
+        let service = service_fn(move |request| Arc::clone(&asked).answer(request));
+        // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too. And no look
+        // at whether the peer is still there, for which hyper makes a new buffer each time: `Socket` sees that.
+        let connection = http1::Builder::new()
+            .half_close(true)
+            // Head and body are so small that a copy costs less than to name them in a list.
+            .writev(false)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        this.drive(Box::pin(connection))
+    }
+
+    fn http2(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> impl Future<Output = ()> + Send {
+        let (this, asked) = self.shared();
+        let service = service_fn(move |request| Arc::clone(&asked).answer(request));
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(this.server.app.limits.header_timeout)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD as u32)
+            .serve_connection(TokioIo::new(stream), service);
+        this.drive(Box::pin(connection))
+    }
+
+    fn shared(self) -> (Arc<Self>, Arc<Self>) {
         let this = Arc::new(self);
-        let asked = Arc::clone(&this);
-        let service = service_fn(move |request| {
-            let this = Arc::clone(&asked);
-            async move { Ok::<_, Infallible>(this.request(request).await) }
-        });
-        let ended = if h2 {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(this.server.app.limits.header_timeout)
-                .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(MAX_HEAD as u32)
-                .serve_connection(io, service);
-            // In a place of its own: it is large, and most connections are not of its kind.
-            Box::pin(this.alive.drive(connection)).await
-        } else {
-            // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too. And no look
-            // at whether the peer is still there, for which hyper makes a new buffer each time: `Socket` sees that.
-            let connection = http1::Builder::new()
-                .half_close(true)
-                // Head and body are so small that a copy costs less than to name them in a list.
-                .writev(false)
-                .max_buf_size(MAX_HEAD)
-                .serve_connection(io, service);
-            this.alive.drive(connection).await
-        };
-        let peer = this.peer;
-        match ended {
+        (Arc::clone(&this), this)
+    }
+
+    async fn drive<C>(self: Arc<Self>, connection: Pin<Box<C>>)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let peer = self.peer;
+        match self.alive.drive(connection).await {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
             None => tracing::debug!(%peer, "connection closed: no request began for a while"),
         }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        Ok(self.request(request).await)
     }
 
     async fn request(&self, request: Request<Incoming>) -> Response<Body> {
