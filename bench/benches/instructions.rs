@@ -287,25 +287,25 @@ fn serving_refresh() -> (&'static Serving, Request<Bytes>) {
 
 // The steps of `core`.
 
-#[library_benchmark(config = took(6_425))]
+#[library_benchmark(config = took(6_265))]
 #[bench::basic(received())]
 fn parse(received: &Received<'_>) -> Result<TokenRequest, Refusal> {
     TokenRequest::parse(black_box(received))
 }
 
-#[library_benchmark(config = took(8_204))]
+#[library_benchmark(config = took(8_208))]
 #[bench::one_credential(proving())]
 fn authenticate_client(proving: &Proving) -> Result<AuthenticatedClient, Refusal> {
     black_box(proving).authenticate()
 }
 
-#[library_benchmark(config = took(2_201))]
+#[library_benchmark(config = took(730))]
 #[bench::client_credentials(deciding())]
 fn decide((deciding, scope): (&Deciding, Scope)) -> Result<Issue, Refusal> {
     client_credentials(&deciding.client, Some(black_box(scope)), &deciding.circumstances)
 }
 
-#[library_benchmark(config = took(11_139))]
+#[library_benchmark(config = took(11_151))]
 #[bench::refresh_token(sealing())]
 fn seal(sealing: &Sealing) -> Secret {
     sealing.sealer.seal(black_box(&sealing.token))
@@ -317,7 +317,7 @@ fn open(sealing: &Sealing) -> Result<RefreshToken, Refusal> {
     sealing.sealer.open(black_box(sealing.text.expose()))
 }
 
-#[library_benchmark(config = took(129_237))]
+#[library_benchmark(config = took(129_245))]
 #[bench::eddsa(signing())]
 fn sign_compact(signing: &Signing) -> String {
     let mut token = String::new();
@@ -332,19 +332,19 @@ library_benchmark_group!(
 
 // Whole requests: from the headers to the body of the answer, without the socket.
 
-#[library_benchmark(config = took(34_775))]
+#[library_benchmark(config = took(24_016))]
 #[bench::client_credentials(serving(reusing_realm()))]
 fn answer_again((serving, request): (&Serving, Request<Bytes>)) -> Response<Body> {
     serving.answer(black_box(request))
 }
 
-#[library_benchmark(config = took(167_105))]
+#[library_benchmark(config = took(155_688))]
 #[bench::client_credentials_eddsa(serving(realm()))]
 fn answer_signed((serving, request): (&Serving, Request<Bytes>)) -> Response<Body> {
     serving.answer(black_box(request))
 }
 
-#[library_benchmark(config = took(175_818))]
+#[library_benchmark(config = took(165_559))]
 #[bench::keep_eddsa(serving_refresh())]
 fn answer_refresh((serving, request): (&Serving, Request<Bytes>)) -> Response<Body> {
     serving.answer(black_box(request))

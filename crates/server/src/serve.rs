@@ -210,7 +210,8 @@ impl Conversation {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> impl Future<Output = ()> + Send {
         let (this, asked) = self.shared();
-        let service = service_fn(move |request| Arc::clone(&asked).answer(request));
+        // hyper has a place for the answer under way in each connection, and copies it there.
+        let service = service_fn(move |request| Box::pin(Arc::clone(&asked).answer(request)));
         // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too. And no look
         // at whether the peer is still there, for which hyper makes a new buffer each time: `Socket` sees that.
         let connection = http1::Builder::new()
