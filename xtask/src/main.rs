@@ -8,6 +8,7 @@ mod command;
 mod fuzz;
 mod instructions;
 mod licence;
+mod requirements;
 mod steps;
 mod supply_chain;
 mod tools;
@@ -35,6 +36,11 @@ cargo xtask bench instructions
     Counts the instructions that the steps of a token request take, under valgrind, and fails where one takes more
     than is written beside it in bench/benches/instructions.rs.
 
+cargo xtask requirements [--open] [--write]
+    Says which rows of the requirements are proven by tests, which are out of scope, and which are open.
+      --open              name the open ones
+      --write             write docs/requirements.md anew
+
 cargo xtask help
     Prints this text.";
 
@@ -58,6 +64,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
         Task::Bench { args } => bench(&args)?,
         Task::Instructions { args } => instructions::run(&args)?,
+        Task::Requirements { args } => requirements::run(&args)?,
     }
     Ok(())
 }
@@ -75,6 +82,7 @@ enum Task {
     Reproduce { target: String, input: PathBuf },
     Bench { args: Vec<String> },
     Instructions { args: Vec<String> },
+    Requirements { args: Vec<String> },
 }
 
 impl Task {
@@ -98,6 +106,7 @@ impl Task {
             None => Ok(Self::Help),
             Some("test") => Self::test(rest),
             Some("fuzz") => Self::fuzz(rest),
+            Some("requirements") => Ok(Self::Requirements { args: rest.cloned().collect() }),
             Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{cargo, run as run_command};
-use crate::{Problem, arrows, fuzz, supply_chain, tools, words};
+use crate::{Problem, arrows, fuzz, requirements, supply_chain, tools, words};
 
 struct Step {
     name: &'static str,
@@ -15,7 +15,7 @@ struct Settings {
     fuzz_seconds: u32,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "tools",
         about: "what the tests call is installed: curl, sed, a C++ compiler, rustfmt, clippy",
@@ -36,6 +36,11 @@ const STEPS: [Step; 8] = [
         name: "supply-chain",
         about: "licences, banned crates and sources, as deny.toml has them",
         run: |_| supply_chain::check(),
+    },
+    Step {
+        name: "requirements",
+        about: "every row that was proven still has its test",
+        run: |_| requirements::check(),
     },
     Step { name: "clippy", about: "no warning anywhere", run: |_| clippy() },
     Step { name: "tests", about: "every test, documentation examples too", run: |_| tests() },

@@ -337,6 +337,7 @@ fn client_fields(client: &Client) -> Fields {
         signing,
         reuse,
         client_authentication,
+        introspects,
         not_before: _,
         created_at: _,
         credentials: _,
@@ -355,6 +356,7 @@ fn client_fields(client: &Client) -> Fields {
         ("signing", signing.map(|s| s.to_string())),
         ("reuse", reuse.map(duration::write)),
         ("client_authentication", client_authentication.map(|a| authentication(a).to_owned())),
+        ("introspects", list(introspects)),
     ]
 }
 

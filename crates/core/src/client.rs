@@ -51,6 +51,9 @@ pub struct Client {
     /// Whether a refresh needs client authentication, where it differs from the realm.
     #[serde(default)]
     pub client_authentication: Option<ClientAuthentication>,
+    /// The audiences whose tokens it may introspect, beside its own tokens and those that are for it; `*`: all.
+    #[serde(default)]
+    pub introspects: Box<[String]>,
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
@@ -78,6 +81,7 @@ impl Client {
             signing: None,
             reuse: None,
             client_authentication: None,
+            introspects: Box::default(),
             not_before: Timestamp::EPOCH,
             created_at,
             credentials: Vec::new(),

@@ -10,6 +10,7 @@
 //! | anything else | | the family is revoked |
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 
 /// The identifier of a family: a UUIDv7 (RFC 9562 §5.7), so that rows of one time lie together.
+///
+/// An access token that is revoked by itself is remembered as a family of one, by its `jti`: both are UUIDs that are
+/// never given twice.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct FamilyId(pub [u8; 16]);
@@ -25,6 +29,28 @@ impl FamilyId {
     /// Makes an identifier from the time and 10 random bytes.
     pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
         Self(uuid_v7(now, random))
+    }
+}
+
+/// No UUID in the form that [`Display`](fmt::Display) writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a UUID")]
+pub struct NotAUuid;
+
+impl FromStr for FamilyId {
+    type Err = NotAUuid;
+
+    /// Reads the one form that is written: 36 characters of lower-case hex and hyphens.
+    fn from_str(text: &str) -> Result<Self, NotAUuid> {
+        let mut id = [0; 16];
+        let mut digits = text.bytes().filter(|byte| *byte != b'-');
+        for byte in &mut id {
+            let mut digit = || digits.next().and_then(|digit| char::from(digit).to_digit(16));
+            let (high, low) = (digit().ok_or(NotAUuid)?, digit().ok_or(NotAUuid)?);
+            *byte = (high << 4 | low) as u8;
+        }
+        let id = Self(id);
+        if hyphenated(&id.0) == *text.as_bytes() { Ok(id) } else { Err(NotAUuid) }
     }
 }
 
@@ -153,7 +179,13 @@ mod tests {
     #[test]
     fn an_identifier_is_a_version_7_uuid_that_begins_with_its_time() {
         let id = FamilyId::new(Timestamp::from_millis(0x0123_4567_89ab), [0xff; 10]);
-        assert_eq!(id.to_string(), "01234567-89ab-7fff-bfff-ffffffffffff");
+        let text = "01234567-89ab-7fff-bfff-ffffffffffff";
+        assert_eq!(id.to_string(), text);
+        assert_eq!(text.parse(), Ok(id));
+        for bad in ["", "01234567", &text.replace('f', "F"), &text.replace('-', ""), &text[1..]] {
+            assert_eq!(bad.parse::<FamilyId>(), Err(NotAUuid), "{bad}");
+        }
+        assert_eq!(format!("{text}0").parse::<FamilyId>(), Err(NotAUuid));
     }
 
     #[test]

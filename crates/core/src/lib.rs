@@ -19,6 +19,7 @@ pub mod client;
 pub mod family;
 mod form;
 pub mod grant;
+pub mod introspection;
 pub mod jose;
 pub mod key;
 pub mod master;

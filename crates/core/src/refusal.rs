@@ -68,6 +68,10 @@ pub enum Refusal {
     FamilyRevoked,
     /// The refresh token was used before; its family has been revoked now.
     RefreshTokenReused,
+
+    // The token that was asked about is not the caller's to revoke.
+    /// The token was issued to another client.
+    TokenOfAnotherClient,
 }
 
 impl Refusal {
@@ -90,7 +94,7 @@ impl Refusal {
             | Self::UnsupportedAssertion
             | Self::UnsupportedScheme
             | Self::WrongSecret => ErrorCode::InvalidClient,
-            Self::GrantNotAllowed => ErrorCode::UnauthorizedClient,
+            Self::GrantNotAllowed | Self::TokenOfAnotherClient => ErrorCode::UnauthorizedClient,
             Self::WrongPassword
             | Self::UserDisabled
             | Self::NotARefreshToken
@@ -133,6 +137,7 @@ impl fmt::Display for Refusal {
             Self::RefreshTokenReused => {
                 write!(f, "the refresh token was used before; its family has been revoked")
             }
+            Self::TokenOfAnotherClient => write!(f, "the token of another client"),
         }
     }
 }

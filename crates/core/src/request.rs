@@ -195,8 +195,8 @@ pub struct Presented {
     pub secret: Secret,
 }
 
-/// The parameters of the token endpoint that may be sent once (RFC 6749 §3.2), and never in the URL (§2.3.1).
-const ONCE: [&str; 10] = [
+/// The parameters that may be sent once (RFC 6749 §3.2), and never in the URL (§2.3.1).
+pub(crate) const ONCE: [&str; 10] = [
     "grant_type",
     "scope",
     "client_id",
@@ -221,17 +221,24 @@ const NEVER_IN_QUERY: [&str; 8] = [
     "token",
 ];
 
-impl TokenRequest {
-    /// Reads headers and form.
-    pub fn parse(received: &Received<'_>) -> Result<Self, Refusal> {
-        if !received.content_type.is_some_and(is_form) {
+impl<'a> Received<'a> {
+    /// The form, if it is one, and if nothing of it stands in the URL.
+    pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
+        if !self.content_type.is_some_and(is_form) {
             return Err(Refusal::ContentType);
         }
-        let query = Form::parse(received.query.unwrap_or_default())?;
+        let query = Form::parse(self.query.unwrap_or_default())?;
         if query.names().any(|name| ONCE.contains(&name) || NEVER_IN_QUERY.contains(&name)) {
             return Err(Refusal::MalformedRequest("a parameter of the form was sent in the URL"));
         }
-        let form = Form::parse(received.body)?;
+        Form::parse(self.body)
+    }
+}
+
+impl TokenRequest {
+    /// Reads headers and form.
+    pub fn parse(received: &Received<'_>) -> Result<Self, Refusal> {
+        let form = received.form()?;
         let grant = Grant::from_form(&form, received.grant);
         Ok(Self { credentials: Credentials::from_form(&form, received)?, grant })
     }
@@ -275,7 +282,7 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 impl Credentials {
-    fn from_form(form: &Form<'_>, received: &Received<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn from_form(form: &Form<'_>, received: &Received<'_>) -> Result<Self, Refusal> {
         if received.authorization_repeated {
             return Err(Refusal::MalformedRequest("more than one Authorization header"));
         }

@@ -20,8 +20,9 @@ use tokenry_store::{Change, Item, Revision, Store, StoreError};
 use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::clock::{Clock, NoEntropy, random};
+use crate::dialect::Voice;
 use crate::directory::{Directory, RealmState, Resource};
-use crate::endpoint::token;
+use crate::endpoint::Walk;
 use crate::http_answer::{Body, error};
 use crate::keyring;
 use crate::limits::Limits;
@@ -287,16 +288,18 @@ impl App {
         };
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
-            Resource::Token(endpoint) => {
-                let at = token::At {
+            Resource::Clients(place, endpoint) => {
+                let (state, endpoint) = (&route.realm, endpoint.as_deref());
+                let walk = Walk {
                     app: self,
                     directory: &directory,
-                    state: &route.realm,
-                    endpoint: endpoint.as_deref(),
+                    state,
+                    voice: Voice { realm: &state.realm, place: *place, endpoint },
+                    now: self.now(),
                     peer,
                     request_id,
                 };
-                token::answer(at, parts, body).await
+                walk.answer(parts, body).await
             }
         }
     }

@@ -78,7 +78,8 @@ impl Clients {
         if self.all_known.load(Ordering::Acquire) && !self.is_known(key) {
             return Ok(None);
         }
-        self.load(key, realm, id).await
+        // Boxed: it is rare, and every request would keep the room for it.
+        Box::pin(self.load(key, realm, id)).await
     }
 
     async fn load(

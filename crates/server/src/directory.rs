@@ -13,6 +13,7 @@ use tokenry_core::refresh::Sealer;
 use tokenry_core::{MasterKey, Realm, Timestamp, User};
 use tokenry_store::{Revision, Snapshot, Usage};
 
+use crate::dialect::Place;
 use crate::document::Document;
 use crate::keyring::Keyring;
 use crate::metadata;
@@ -41,8 +42,8 @@ pub(crate) struct Route {
 /// The kinds of thing that a realm serves.
 #[derive(Clone, Debug)]
 pub(crate) enum Resource {
-    /// The token endpoint, or a declared one.
-    Token(Option<Arc<Endpoint>>),
+    /// Where clients authenticate; a declared endpoint brings what it declares.
+    Clients(Place, Option<Arc<Endpoint>>),
     /// A JWK set or metadata.
     Document(Arc<Document>),
 }
@@ -59,12 +60,19 @@ pub(crate) struct RealmState {
     /// What its clients have of their own.
     usage: Option<Usage>,
     users: HashMap<String, User>,
+    /// The names of the users by their subjects.
+    subjects: HashMap<String, String>,
 }
 
 impl RealmState {
     /// The user of this name.
     pub(crate) fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)
+    }
+
+    /// The user of this `sub`.
+    pub(crate) fn user_by_subject(&self, subject: &str) -> Option<&User> {
+        self.user(self.subjects.get(subject)?)
     }
 
     /// The algorithms that the realm and its clients sign with.
@@ -115,10 +123,12 @@ impl Directory {
             };
             let open_before = before.and_then(|d| d.realms.get(&name)).map(|state| &state.keyring);
             let records = keys.remove(&name).unwrap_or_default();
+            let users = users.remove(&name).unwrap_or_default();
             let state = Arc::new(RealmState {
                 keyring: Keyring::open(master, realm.dialect, records, open_before),
                 usage: usage.remove(&name),
-                users: users.remove(&name).unwrap_or_default(),
+                subjects: users.values().map(|u| (u.subject.clone(), u.name.clone())).collect(),
+                users,
                 metrics: metrics.of_realm(&name),
                 passwords: Queue::default(),
                 sealer,
@@ -144,7 +154,9 @@ impl Directory {
         let base = realm.issuer.path();
         match realm.dialect {
             Dialect::Rfc => {
-                at(format!("{base}/token"), Resource::Token(None));
+                at(format!("{base}/token"), Resource::Clients(Place::Token, None));
+                at(format!("{base}/introspect"), Resource::Clients(Place::Introspection, None));
+                at(format!("{base}/revoke"), Resource::Clients(Place::Revocation, None));
                 at(format!("{base}/jwks"), Resource::Document(Arc::clone(&jwks)));
             }
             Dialect::Keycloak => {
@@ -155,8 +167,15 @@ impl Directory {
                     [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten()
                 {
                     let base = format!("{base}/protocol/openid-connect");
-                    at(format!("{base}/token"), Resource::Token(None));
                     at(format!("{base}/certs"), Resource::Document(Arc::clone(&jwks)));
+                    for (path, place) in [
+                        ("token", Place::Token),
+                        ("token/introspect", Place::Introspection),
+                        ("revoke", Place::Revocation),
+                        ("logout", Place::Logout),
+                    ] {
+                        at(format!("{base}/{path}"), Resource::Clients(place, None));
+                    }
                 }
             }
         }
@@ -171,7 +190,7 @@ impl Directory {
         }
         for endpoint in &realm.endpoints {
             let path = format!("{base}{}", endpoint.path);
-            at(path, Resource::Token(Some(Arc::new(endpoint.clone()))));
+            at(path, Resource::Clients(Place::Token, Some(Arc::new(endpoint.clone()))));
         }
 
         for host in realm.aliases.iter().map(String::as_str).chain([realm.issuer.host()]) {

@@ -16,6 +16,12 @@ impl Object {
         Self { text }
     }
 
+    /// Goes on with an object that was written before.
+    pub(crate) fn continued(mut object: String) -> Self {
+        object.truncate(object.trim_end().len().saturating_sub(1));
+        Self { text: object }
+    }
+
     fn name(&mut self, name: &str) {
         if !self.text.ends_with('{') {
             self.text.push(',');
@@ -43,6 +49,13 @@ impl Object {
         self
     }
 
+    /// A member whose value is JSON already.
+    pub(crate) fn raw(mut self, name: &str, json: &str) -> Self {
+        self.name(name);
+        self.text.push_str(json);
+        self
+    }
+
     pub(crate) fn strings<'a>(
         mut self,
         name: &str,
@@ -61,10 +74,10 @@ impl Object {
     }
 
     /// One value as a string, several as an array: `aud` (RFC 7519 §4.1.3).
-    pub(crate) fn one_or_many(self, name: &str, values: &[String]) -> Self {
+    pub(crate) fn one_or_many(self, name: &str, values: &[impl AsRef<str>]) -> Self {
         match values {
-            [one] => self.string(name, one),
-            many => self.strings(name, many.iter().map(String::as_str)),
+            [one] => self.string(name, one.as_ref()),
+            many => self.strings(name, many.iter().map(AsRef::as_ref)),
         }
     }
 
@@ -120,12 +133,13 @@ mod tests {
             .number("b", 7)
             .boolean("c", true)
             .strings("d", ["x", "y"])
-            .one_or_many("e", &["z".to_owned()])
+            .one_or_many("e", &["z"])
             .end();
+        let text = Object::continued(text).raw("f", r#"{"g":[]}"#).end();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             read,
-            serde_json::json!({"a": odd, "b": 7, "c": true, "d": ["x", "y"], "e": "z"})
+            serde_json::json!({"a": odd, "b": 7, "c": true, "d": ["x", "y"], "e": "z", "f": {"g": []}})
         );
         assert!(!text.contains(' '));
     }

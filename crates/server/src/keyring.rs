@@ -1,8 +1,8 @@
 //! The signing keys of a realm, opened.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey};
+use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey, VerifyingKey};
 use tokenry_core::key::{KeyRecord, Stage, signing};
 use tokenry_core::realm::Dialect;
 use tokenry_core::{MasterKey, Timestamp};
@@ -17,6 +17,10 @@ pub(crate) struct Signer {
     access: PreparedHeader,
     /// The header of ID tokens.
     id: PreparedHeader,
+    /// The header of signed answers to introspection.
+    introspection: PreparedHeader,
+    /// The public half, once somebody asked about a token.
+    public: OnceLock<VerifyingKey>,
 }
 
 /// Which kind of token is signed.
@@ -24,6 +28,8 @@ pub(crate) struct Signer {
 pub(crate) enum Kind {
     Access,
     Id,
+    /// RFC 9701 §5.
+    Introspection,
 }
 
 impl Signer {
@@ -36,7 +42,13 @@ impl Signer {
             Dialect::Rfc => "at+jwt",
             Dialect::Keycloak => "JWT",
         };
-        Some(Self { access: key.header(access), id: key.header("JWT"), key })
+        Some(Self {
+            access: key.header(access),
+            id: key.header("JWT"),
+            introspection: key.header("token-introspection+jwt"),
+            public: OnceLock::new(),
+            key,
+        })
     }
 
     /// A compact JWT of these claims.
@@ -44,6 +56,7 @@ impl Signer {
         let header = match kind {
             Kind::Access => &self.access,
             Kind::Id => &self.id,
+            Kind::Introspection => &self.introspection,
         };
         let mut token = String::new();
         self.key.sign_compact(header, claims.as_bytes(), &mut token).ok()?;
@@ -129,6 +142,13 @@ impl Keyring {
     pub(crate) fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Signer> {
         let record = signing(&self.records, now, algorithm)?;
         self.each().find(|(own, _)| std::ptr::eq(*own, record)).map(|(_, signer)| &**signer)
+    }
+
+    /// The key of this identifier, to verify with, if it is published at `now`.
+    pub(crate) fn verifying(&self, kid: &str, now: Timestamp) -> Option<&VerifyingKey> {
+        let (_, signer) =
+            self.each().find(|(own, _)| own.kid == kid && own.stage(now) != Stage::Gone)?;
+        Some(signer.public.get_or_init(|| VerifyingKey::from(signer.key.public_jwk())))
     }
 
     /// The records of one algorithm.

@@ -21,9 +21,9 @@ pub(crate) fn jwks(state: &RealmState, now: Timestamp) -> Document {
 pub(crate) fn metadata(state: &RealmState) -> Document {
     let realm = &state.realm;
     let issuer = realm.issuer.as_str();
-    let (token, jwks) = match realm.dialect {
-        Dialect::Rfc => ("token", "jwks"),
-        Dialect::Keycloak => ("protocol/openid-connect/token", "protocol/openid-connect/certs"),
+    let at = |rfc: &str, keycloak: &str| match realm.dialect {
+        Dialect::Rfc => format!("{issuer}/{rfc}"),
+        Dialect::Keycloak => format!("{issuer}/protocol/openid-connect/{keycloak}"),
     };
     let mut grants = vec![GrantType::ClientCredentials.as_str()];
     if realm.tokens.refresh.is_some() {
@@ -32,7 +32,8 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     if realm.password_grant {
         grants.push(GrantType::Password.as_str());
     }
-    let mut methods = vec!["client_secret_basic", "client_secret_post"];
+    const SECRETS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+    let mut methods = SECRETS.to_vec();
     if realm.client_authentication == ClientAuthentication::Optional {
         methods.push("none");
     }
@@ -40,14 +41,23 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     algorithms.sort();
     let body = Object::with_capacity(1024)
         .string("issuer", issuer)
-        .string("token_endpoint", &format!("{issuer}/{token}"))
-        .string("jwks_uri", &format!("{issuer}/{jwks}"))
+        .string("token_endpoint", &at("token", "token"))
+        .string("introspection_endpoint", &at("introspect", "token/introspect"))
+        .string("revocation_endpoint", &at("revoke", "revoke"))
+        .then(|o| match realm.dialect {
+            Dialect::Rfc => o,
+            Dialect::Keycloak => o.string("end_session_endpoint", &at("", "logout")),
+        })
+        .string("jwks_uri", &at("jwks", "certs"))
         .strings("grant_types_supported", grants)
         // RFC 8414 §2 requires it, §3.2 wants empty arrays left out; what clients parse decides: they expect it.
         .strings("response_types_supported", [])
         .strings("subject_types_supported", ["public"])
         .strings("id_token_signing_alg_values_supported", algorithms.iter().map(|a| a.as_str()))
-        .strings("token_endpoint_auth_methods_supported", methods)
+        .strings("token_endpoint_auth_methods_supported", methods.iter().copied())
+        .strings("introspection_endpoint_auth_methods_supported", SECRETS)
+        .strings("introspection_signing_alg_values_supported", [realm.tokens.signing.as_str()])
+        .strings("revocation_endpoint_auth_methods_supported", methods)
         .then(|o| {
             if realm.scopes.is_empty() {
                 o

@@ -35,6 +35,8 @@ pub(crate) struct Metrics {
     refused: Family<Refused, Counter>,
     unavailable: Family<Realm, Counter>,
     reused: Family<Realm, Counter>,
+    introspected: Family<Realm, Counter>,
+    revoked: Family<Realm, Counter>,
     /// Connections that are open.
     pub(crate) connections: Gauge,
     /// Requests turned away since too many were under way.
@@ -52,6 +54,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tokenry");
         let (issued, refused) = (Family::default(), Family::default());
         let (unavailable, reused) = (Family::default(), Family::default());
+        let (introspected, revoked) = (Family::default(), Family::default());
         let (connections, store_up) = (Gauge::default(), Gauge::default());
         let (clients, clients_held) = (Gauge::default(), Gauge::default());
         let shed = Counter::default();
@@ -66,6 +69,16 @@ impl Metrics {
             "refresh_tokens_reused",
             "Families revoked since a used token came back",
             reused.clone(),
+        );
+        registry.register(
+            "tokens_introspected",
+            "Introspections answered, whether the token was good or not",
+            introspected.clone(),
+        );
+        registry.register(
+            "tokens_revoked",
+            "Tokens and families revoked by their clients",
+            revoked.clone(),
         );
         registry.register("connections", "Connections that are open", connections.clone());
         registry.register("requests_shed", "Requests turned away under overload", shed.clone());
@@ -82,6 +95,8 @@ impl Metrics {
             refused,
             unavailable,
             reused,
+            introspected,
+            revoked,
             connections,
             shed,
             store_up,
@@ -106,6 +121,8 @@ impl Metrics {
             refused: ErrorCode::ALL.map(|code| (code, refused(code))),
             unavailable: self.unavailable.get_or_create(&label()).clone(),
             reused: self.reused.get_or_create(&label()).clone(),
+            introspected: self.introspected.get_or_create(&label()).clone(),
+            revoked: self.revoked.get_or_create(&label()).clone(),
         }
     }
 
@@ -127,6 +144,10 @@ pub(crate) struct RealmMetrics {
     pub(crate) unavailable: Counter,
     /// Families revoked since a used token came back.
     pub(crate) reused: Counter,
+    /// Introspections answered.
+    pub(crate) introspected: Counter,
+    /// Tokens and families revoked by their clients.
+    pub(crate) revoked: Counter,
 }
 
 impl RealmMetrics {

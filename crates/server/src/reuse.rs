@@ -21,6 +21,7 @@ struct Kept {
     realm: Weak<RealmState>,
     scope: Scope,
     token: String,
+    jti: [u8; 16],
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -57,19 +58,21 @@ impl Reuse {
         (alone && !issue.id_token && !window.is_zero()).then_some(window)
     }
 
-    /// The token that was issued for the same within `window`; `issue` then expires when that one does.
+    /// The token that was issued for the same within `window` and not `revoked` since, by its `jti`; `issue` then
+    /// expires when that one does.
     pub(crate) fn find(
         &self,
         realm: &Arc<RealmState>,
         issue: &mut Issue,
         window: Duration,
+        revoked: impl FnOnce([u8; 16]) -> bool,
     ) -> Option<Again> {
         let kept = self.kept.get(&self.key(issue))?;
         let same = Arc::ptr_eq(&kept.client, &issue.client)
             && std::ptr::eq(kept.realm.as_ptr(), Arc::as_ptr(realm))
             && kept.scope == issue.scope;
         let fresh = issue.issued_at < kept.issued_at + window && issue.issued_at < kept.expires_at;
-        if !(same && fresh) {
+        if !(same && fresh) || revoked(kept.jti) {
             return None;
         }
         issue.expires_at = kept.expires_at;
@@ -83,6 +86,7 @@ impl Reuse {
             realm: Arc::downgrade(realm),
             scope: issue.scope.clone(),
             token: token.to_owned(),
+            jti: issue.jti,
             issued_at: issue.issued_at,
             expires_at: issue.expires_at,
         };

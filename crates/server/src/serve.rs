@@ -14,6 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -210,8 +211,7 @@ impl Conversation {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> impl Future<Output = ()> + Send {
         let (this, asked) = self.shared();
-        // hyper has a place for the answer under way in each connection, and copies it there.
-        let service = service_fn(move |request| Box::pin(Arc::clone(&asked).answer(request)));
+        let service = service_fn(move |request| Arc::clone(&asked).answer(request));
         // No timer of its own, which would be set anew for every request: `Lives` sees slow heads too. And no look
         // at whether the peer is still there, for which hyper makes a new buffer each time: `Socket` sees that.
         let connection = http1::Builder::new()
@@ -255,24 +255,25 @@ impl Conversation {
         }
     }
 
-    async fn answer(
+    /// An answer under way. Boxed, since hyper has a place for it in each connection, and copies it there.
+    fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        Ok(self.request(request).await)
+    ) -> Pin<Box<impl Future<Output = Result<Response<Body>, Infallible>> + Send>> {
+        let (parts, body) = request.into_parts();
+        Box::pin(async move { Ok(self.request(&parts, body).await) })
     }
 
-    async fn request(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn request(&self, parts: &Parts, body: Incoming) -> Response<Body> {
         let _under_way = self.alive.request();
         let server = &*self.server;
-        let (parts, body) = request.into_parts();
         let id = self.name(&parts.headers);
         let name = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         // A place is taken once the whole request is there: who sends half of one holds nothing.
         let mut response = match server.read(&parts.headers, body).await {
             Err(response) => response,
             Ok(body) => match server.requests.take() {
-                Some(_place) => server.app.handle(&parts, &body, self.peer, name).await,
+                Some(_place) => server.app.handle(parts, &body, self.peer, name).await,
                 None => {
                     server.app.metrics.shed.inc();
                     unavailable()
@@ -313,7 +314,7 @@ impl Server {
         // Nearly always the body came with the head; then no timer is set.
         let body = match poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await {
             Poll::Ready(body) => Ok(body),
-            Poll::Pending => timeout(limits.body_timeout, collected).await,
+            Poll::Pending => Box::pin(timeout(limits.body_timeout, collected)).await,
         };
         match body {
             Err(_) => Err(closing(StatusCode::REQUEST_TIMEOUT)),

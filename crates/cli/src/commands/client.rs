@@ -37,6 +37,9 @@ pub(crate) struct Add {
     /// An audience of its access tokens, instead of the realm's. May be repeated.
     #[arg(long = "audience", value_name = "AUDIENCE")]
     audience: Vec<String>,
+    /// An audience whose tokens it may introspect, for the client that an API is; `*` stands for all. May be repeated.
+    #[arg(long = "introspects", value_name = "AUDIENCE")]
+    introspects: Vec<String>,
 }
 
 /// Lists clients.
@@ -186,6 +189,7 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
         grants: arguments.grants.iter().copied().collect(),
         scope: scope.iter().map(String::as_str).collect(),
         audience: arguments.audience.clone(),
+        introspects: arguments.introspects.clone().into(),
         ..Client::new(&realm.name, &arguments.id, edge::now())
     }
 }

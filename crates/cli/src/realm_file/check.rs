@@ -184,7 +184,8 @@ fn client(
 
 fn grants(realm: &WrittenRealm, client: &WrittenClient, id: &str, notes: &Notes) {
     let Some(grants) = client.grants.given() else { return };
-    if grants.value.is_empty() {
+    // An API may be a client for no other reason than to introspect.
+    if grants.value.is_empty() && matches!(client.introspects, Field::Absent) {
         notes.error(
             &grants.span,
             format!("client {id} may use no grant at all"),

@@ -104,6 +104,7 @@ pub(super) struct WrittenClient {
     pub(super) signing: Field<Algorithm>,
     pub(super) reuse: Field<Duration>,
     pub(super) client_authentication: Field<ClientAuthentication>,
+    pub(super) introspects: Texts,
     pub(super) enabled: Field<bool>,
 }
 
@@ -219,6 +220,7 @@ fn client(t: &Table<'_>) -> WrittenClient {
         signing: t.optional("signing", algorithm),
         reuse: t.optional("reuse", reuse),
         client_authentication: t.optional("client_authentication", client_authentication),
+        introspects: t.optional("introspects", |v| v.list(audience)),
         enabled: t.optional("enabled", Value::boolean),
     }
 }
@@ -367,6 +369,7 @@ fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
         signing: written.signing.into_value(),
         reuse: written.reuse.into_value(),
         client_authentication: written.client_authentication.into_value(),
+        introspects: texts(written.introspects).unwrap_or_default().into(),
         not_before: UNTOUCHED,
         created_at: UNTOUCHED,
         credentials: Vec::new(),

@@ -1,9 +1,6 @@
 //! The client credentials grant (RFC 6749 §4.4).
 
-use super::{
-    Circumstances, Issue, Refresh, allowed, first_refresh_token, granted_scope, issue,
-    refresh_policy,
-};
+use super::{Circumstances, Issue, allowed, begin_family, granted_scope, issue, refresh_policy};
 use crate::client::{AuthenticatedClient, Proof};
 use crate::refresh::Subject;
 use crate::request::GrantType;
@@ -28,7 +25,7 @@ pub fn client_credentials(
         issue(client, GrantType::ClientCredentials, Subject::Client, scope, circumstances);
     let policy = refresh_policy(circumstances.realm, registration);
     if let Some(policy) = policy.filter(|policy| policy.client_credentials) {
-        issue.refresh = Refresh::Give(first_refresh_token(&issue, policy, circumstances));
+        begin_family(&mut issue, policy, circumstances);
     }
     Ok(issue)
 }

@@ -19,6 +19,7 @@ mod refresh_token;
 
 pub use client_credentials::client_credentials;
 pub use password::{AuthenticatedUser, password};
+pub(crate) use refresh_token::is_good;
 pub use refresh_token::{Standing, refresh_token};
 
 /// The circumstances of a decision: the realm, the time, and randomness that nobody can guess.
@@ -66,6 +67,8 @@ pub struct Issue {
     pub issued_at: Timestamp,
     /// `exp` of the access token: whole seconds.
     pub expires_at: Timestamp,
+    /// The family of refresh tokens that the access token belongs to, and ends with.
+    pub family: Option<FamilyId>,
     /// What becomes of the refresh token.
     pub refresh: Refresh,
     /// Whether there is an ID token too.
@@ -117,6 +120,7 @@ fn issue(
         jti: circumstances.jti(),
         issued_at,
         expires_at: issued_at + client.access.unwrap_or(realm.tokens.access),
+        family: None,
         refresh: Refresh::None,
         id_token: false,
         client: Arc::clone(client),
@@ -141,15 +145,13 @@ pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a Re
         .flatten()
 }
 
-/// The first refresh token of a new family.
-fn first_refresh_token(
-    issue: &Issue,
-    policy: &RefreshPolicy,
-    circumstances: &Circumstances<'_>,
-) -> RefreshToken {
+/// Gives the first refresh token of a new family.
+fn begin_family(issue: &mut Issue, policy: &RefreshPolicy, circumstances: &Circumstances<'_>) {
     let now = circumstances.now;
-    RefreshToken {
-        family: circumstances.family(),
+    let family = circumstances.family();
+    issue.family = Some(family);
+    issue.refresh = Refresh::Give(RefreshToken {
+        family,
         generation: 0,
         client: issue.client.id.clone(),
         subject: issue.subject.clone(),
@@ -158,7 +160,7 @@ fn first_refresh_token(
         started_at: now,
         issued_at: now,
         expires_at: expiry(now, now, policy),
-    }
+    });
 }
 
 /// The grant is one that the client is registered for.

@@ -3,8 +3,7 @@
 //! RFC 9700 §2.4 forbids it. It is here because vendors live on it, and off unless a realm turns it on.
 
 use super::{
-    Circumstances, Issue, OPENID, Refresh, allowed, first_refresh_token, granted_scope, issue,
-    refresh_policy,
+    Circumstances, Issue, OPENID, allowed, begin_family, granted_scope, issue, refresh_policy,
 };
 use crate::client::AuthenticatedClient;
 use crate::refresh::Subject;
@@ -55,7 +54,7 @@ pub fn password(
     let mut issue = issue(client, GrantType::Password, subject, scope, circumstances);
     issue.id_token = id_token;
     if let Some(policy) = refresh_policy(circumstances.realm, registration) {
-        issue.refresh = Refresh::Give(first_refresh_token(&issue, policy, circumstances));
+        begin_family(&mut issue, policy, circumstances);
     }
     Ok(issue)
 }

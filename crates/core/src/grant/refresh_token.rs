@@ -6,7 +6,7 @@ use crate::family::Rotation;
 use crate::realm::Rotate;
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::{GrantType, excerpt};
-use crate::{Refusal, Scope, User};
+use crate::{Client, Realm, Refusal, Scope, Timestamp, User};
 
 /// What is known of a refresh token beyond what it says itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +31,7 @@ pub fn refresh_token(
     allowed(client, GrantType::RefreshToken)?;
     let Circumstances { realm, now, .. } = *circumstances;
     let registration = client.registration();
-    good(client, &token, standing, circumstances)?;
+    is_good(registration, &token, standing, realm, now)?;
     let policy = refresh_policy(realm, registration).ok_or(Refusal::GrantNotAllowed)?;
 
     // RFC 6749 §6: "MUST NOT include any scope not originally granted", and what the client lost since is lost.
@@ -50,6 +50,7 @@ pub fn refresh_token(
     let about_user = matches!(subject, Subject::User { .. });
     let mut issue = issue(client, GrantType::RefreshToken, subject, scope, circumstances);
     issue.audience.clone_from(&token.audience);
+    issue.family = Some(token.family);
     issue.id_token = about_user && (realm.tokens.id_token || asked_openid);
     issue.refresh = match policy.policy {
         Rotate::Keep => Refresh::None,
@@ -72,16 +73,15 @@ pub fn refresh_token(
 }
 
 /// The token is this client's, and nothing has ended it.
-fn good(
-    client: &AuthenticatedClient,
+pub(crate) fn is_good(
+    client: &Client,
     token: &RefreshToken,
     standing: Standing<'_>,
-    circumstances: &Circumstances<'_>,
+    realm: &Realm,
+    now: Timestamp,
 ) -> Result<(), Refusal> {
-    let Circumstances { realm, now, .. } = *circumstances;
-    let registration = client.registration();
     // "the authorization server MUST verify the binding between the refresh token and client identity" (§10.4)
-    if token.client != registration.id {
+    if token.client != client.id {
         return Err(Refusal::RefreshTokenOfAnotherClient);
     }
     if standing.revoked {
@@ -90,8 +90,8 @@ fn good(
     if token.expires_at <= now {
         return Err(Refusal::RefreshTokenExpired);
     }
-    let created = realm.created_at.max(registration.created_at);
-    let mut not_before = realm.not_before.max(registration.not_before).max(created);
+    let created = realm.created_at.max(client.created_at);
+    let mut not_before = realm.not_before.max(client.not_before).max(created);
     if let Subject::User { id, .. } = &token.subject {
         // A user who was removed and added again under the same name is another one.
         let user = standing.user.filter(|user| user.subject == *id).ok_or(Refusal::UserDisabled)?;

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value;
 use tokenry_core::grant::Issue;
 use tokenry_core::refresh::Subject;
+use tokenry_core::refusal::ErrorCode;
 use tokenry_core::{Realm, Refusal};
 
-use super::{Granted, Told, not_before, uuid_text};
+use super::{Granted, Place, Told, not_before, uuid_text};
+use crate::endpoint::Token;
 use crate::json::Object;
 
 /// Keycloak looks at `grant_type` before it looks at the client.
@@ -16,9 +19,25 @@ pub(super) fn comes_first(refusal: &Refusal) -> bool {
 }
 
 /// Keycloak's status, code and text for each refusal. It never sends a challenge.
-pub(super) fn tell(refusal: &Refusal) -> Told {
+pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
     const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
     let (status, code, text) = match refusal {
+        // Introspection has one answer to all who are not clients.
+        other if place == Place::Introspection && other.code() == ErrorCode::InvalidClient => {
+            (401, "invalid_request", Some("Authentication failed.".into()))
+        }
+        Refusal::MissingParameter("token") if place == Place::Introspection => {
+            (400, "invalid_request", Some("Token not provided.".into()))
+        }
+        Refusal::MissingParameter("token") => {
+            (400, "invalid_request", Some("Token not provided".into()))
+        }
+        Refusal::TokenOfAnotherClient if place == Place::Revocation => {
+            (400, "invalid_request", Some("Unmatching clients".into()))
+        }
+        Refusal::TokenOfAnotherClient => {
+            (400, "invalid_grant", Some("Invalid refresh token".into()))
+        }
         Refusal::ContentType => (415, "HTTP 415 Unsupported Media Type", None),
         Refusal::MalformedRequest(_) => (400, "invalid_request", Some("Invalid request".into())),
         Refusal::MissingParameter("refresh_token") => {
@@ -103,8 +122,8 @@ pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> 
             None => o,
         })
         .number("not-before-policy", not_before(realm, issue).as_secs())
-        .then(|o| match &granted.refresh {
-            Some(refresh) => o.string("session_state", &refresh.session),
+        .then(|o| match issue.family {
+            Some(family) => o.string("session_state", &family.to_string()),
             None => o,
         })
         .string("scope", issue.scope.as_str())
@@ -112,18 +131,12 @@ pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> 
 }
 
 /// Keycloak's claims: `typ` and `azp` in the payload, a service account as the subject.
-pub(super) fn access_claims(
-    realm: &Realm,
-    issue: &Issue,
-    session: Option<&str>,
-    peer: IpAddr,
-) -> String {
+pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> String {
     let (subject, username) = match &issue.subject {
         Subject::User { name, id } => (id.clone(), name.clone()),
-        Subject::Client => (
-            service_account(realm, issue),
-            format!("service-account-{}", issue.client.id.to_lowercase()),
-        ),
+        Subject::Client => {
+            (service_account(realm, &issue.client.id), service_account_name(&issue.client.id))
+        }
     };
     let object = Object::with_capacity(768)
         .number("exp", issue.expires_at.as_secs())
@@ -134,8 +147,8 @@ pub(super) fn access_claims(
         .string("sub", &subject)
         .string("typ", "Bearer")
         .string("azp", &issue.client.id)
-        .then(|o| match session {
-            Some(session) => o.string("sid", session),
+        .then(|o| match issue.family {
+            Some(family) => o.string("sid", &family.to_string()),
             None => o,
         })
         .string("acr", "1")
@@ -150,9 +163,59 @@ pub(super) fn access_claims(
     object.boolean("email_verified", false).string("preferred_username", &username).end()
 }
 
+/// What introspection says: everything that the token says, and three members more.
+pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
+    let (claims, client, username) = match token {
+        Token::Access(token, claims) => {
+            let name = token.claims.other.get("preferred_username").and_then(Value::as_str);
+            (claims.clone(), &token.client, name.unwrap_or_default().to_owned())
+        }
+        Token::Refresh(token) => {
+            let (subject, username) = match &token.subject {
+                Subject::User { name, id } => (id.clone(), name.clone()),
+                Subject::Client => {
+                    (service_account(realm, &token.client), service_account_name(&token.client))
+                }
+            };
+            let claims = Object::with_capacity(512)
+                .number("exp", token.expires_at.as_secs())
+                .number("iat", token.issued_at.as_secs())
+                .string("iss", realm.issuer.as_str())
+                .string("aud", realm.issuer.as_str())
+                .string("sub", &subject)
+                .string("typ", "Refresh")
+                .string("azp", &token.client)
+                .string("sid", &token.family.to_string())
+                .string("scope", token.scope.as_str())
+                .end();
+            (claims, &token.client, username)
+        }
+    };
+    // A service account's token names its client already.
+    let named = matches!(token, Token::Access(token, _) if token.claims.client_id.is_some());
+    Object::continued(claims)
+        .then(|o| if named { o } else { o.string("client_id", client) })
+        .string("username", &username)
+        .string("token_type", "Bearer")
+        .boolean("active", true)
+        .end()
+}
+
+/// Keycloak answers 200 to the revocation of what it does not know, and says that in an error all the same.
+pub(super) fn unknown_token() -> String {
+    Object::with_capacity(64)
+        .string("error", "invalid_token")
+        .string("error_description", "Invalid token")
+        .end()
+}
+
+fn service_account_name(client: &str) -> String {
+    format!("service-account-{}", client.to_lowercase())
+}
+
 /// The `sub` of a client's service account: a UUID (version 8) of its realm and identifier, the same for ever.
-fn service_account(realm: &Realm, issue: &Issue) -> String {
-    let name = ["service-account", &realm.name, &issue.client.id].join("\0");
+fn service_account(realm: &Realm, client: &str) -> String {
+    let name = ["service-account", &realm.name, client].join("\0");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&digest.as_ref()[..16]);

@@ -13,16 +13,43 @@ use tokenry_core::realm::{Dialect, Endpoint};
 use tokenry_core::refusal::ErrorCode;
 use tokenry_core::{Realm, Refusal, Secret, Timestamp};
 
-use crate::http_answer::{Body, json};
+use crate::endpoint::Token;
+use crate::http_answer::{Body, error, full, json};
 use crate::json::Object;
 
 mod keycloak;
 mod rfc;
 
+/// The kinds of endpoint at which clients authenticate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    Token,
+    /// RFC 7662.
+    Introspection,
+    /// RFC 7009.
+    Revocation,
+    /// Keycloak's: the end of a session by its refresh token.
+    Logout,
+}
+
+impl Place {
+    /// For the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Introspection => "introspection",
+            Self::Revocation => "revocation",
+            Self::Logout => "logout",
+        }
+    }
+}
+
 /// A dialect at one endpoint of one realm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Voice<'a> {
     pub(crate) realm: &'a Realm,
+    pub(crate) place: Place,
+    /// The declared endpoint, where it is one.
     pub(crate) endpoint: Option<&'a Endpoint>,
 }
 
@@ -46,7 +73,6 @@ impl Granted<'_> {
 pub(crate) struct GivenRefresh {
     pub(crate) text: Secret,
     pub(crate) expires_in: Duration,
-    pub(crate) session: String,
 }
 
 /// A refusal as it goes out.
@@ -75,7 +101,7 @@ impl Voice<'_> {
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Response<Body> {
         let mut told = match self.realm.dialect {
             Dialect::Rfc => rfc::tell(refusal),
-            Dialect::Keycloak => keycloak::tell(refusal),
+            Dialect::Keycloak => keycloak::tell(refusal, self.place),
         };
         let status = self.endpoint.and_then(|e| e.invalid_grant_status);
         if let Some(status) = status.filter(|_| refusal.code() == ErrorCode::InvalidGrant) {
@@ -109,16 +135,50 @@ impl Voice<'_> {
     }
 
     /// The claims of the access token.
-    pub(crate) fn access_claims(
-        &self,
-        issue: &Issue,
-        session: Option<&str>,
-        peer: IpAddr,
-    ) -> String {
+    pub(crate) fn access_claims(&self, issue: &Issue, peer: IpAddr) -> String {
         match self.realm.dialect {
             Dialect::Rfc => rfc::access_claims(self.realm, issue),
-            Dialect::Keycloak => keycloak::access_claims(self.realm, issue, session, peer),
+            Dialect::Keycloak => keycloak::access_claims(self.realm, issue, peer),
         }
+    }
+
+    /// What introspection says of a token that is good, or of anything else.
+    pub(crate) fn introspection(&self, token: Option<&Token>) -> String {
+        match (token, self.realm.dialect) {
+            // RFC 7662 §2.2: nothing else, so that nobody learns why.
+            (None, _) => r#"{"active":false}"#.to_owned(),
+            (Some(token), Dialect::Rfc) => rfc::introspection(self.realm, token),
+            (Some(token), Dialect::Keycloak) => keycloak::introspection(self.realm, token),
+        }
+    }
+
+    /// The answer to a revocation; whether it was `known` as a token of this realm.
+    pub(crate) fn revoked(&self, known: bool) -> Response<Body> {
+        let mut response = match (self.realm.dialect, self.place) {
+            (Dialect::Keycloak, Place::Logout) => full(StatusCode::NO_CONTENT, Bytes::new()),
+            (Dialect::Keycloak, _) if !known => json(StatusCode::OK, keycloak::unknown_token()),
+            _ => full(StatusCode::OK, Bytes::new()),
+        };
+        let no_store = const { HeaderValue::from_static("no-store") };
+        response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+        self.decorated(response)
+    }
+
+    /// The answer to another method than POST.
+    pub(crate) fn only_post(&self) -> Response<Body> {
+        let code = match self.realm.dialect {
+            Dialect::Rfc => "invalid_request",
+            Dialect::Keycloak => "HTTP 405 Method Not Allowed",
+        };
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, code);
+        response.headers_mut().insert(header::ALLOW, const { HeaderValue::from_static("POST") });
+        self.decorated(response)
+    }
+
+    /// The answer with the headers that the dialect adds.
+    pub(crate) fn decorated(&self, mut response: Response<Body>) -> Response<Body> {
+        self.decorate(response.headers_mut());
+        response
     }
 
     /// The claims of the ID token (OpenID Connect Core §2).
@@ -126,7 +186,7 @@ impl Voice<'_> {
         let jti = uuid_text(&issue.jti);
         Object::with_capacity(384)
             .string("iss", self.realm.issuer.as_str())
-            .string("sub", &rfc::subject(issue))
+            .string("sub", rfc::subject(issue))
             .string("aud", &issue.client.id)
             .number("exp", issue.expires_at.as_secs())
             .number("iat", issue.issued_at.as_secs())

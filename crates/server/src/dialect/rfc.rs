@@ -1,14 +1,14 @@
 //! The default dialect: RFC 6749 answers, RFC 9068 access tokens.
 
-use std::borrow::Cow;
-
 use http::StatusCode;
 use tokenry_core::grant::Issue;
+use tokenry_core::jose::claims::Audience;
 use tokenry_core::refresh::Subject;
 use tokenry_core::refusal::ErrorCode;
 use tokenry_core::{Realm, Refusal};
 
 use super::{Granted, Told, uuid_text};
+use crate::endpoint::Token;
 use crate::json::Object;
 
 /// RFC 6749 §5.2. No description: the code is all that a caller may know.
@@ -46,20 +46,63 @@ pub(super) fn answer(granted: &Granted<'_>, token_type: &str) -> String {
 pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
     Object::with_capacity(512)
         .string("iss", realm.issuer.as_str())
-        .string("sub", &subject(issue))
+        .string("sub", subject(issue))
         .one_or_many("aud", &issue.audience)
         .number("exp", issue.expires_at.as_secs())
         .number("iat", issue.issued_at.as_secs())
         .string("jti", &uuid_text(&issue.jti))
         .string("client_id", &issue.client.id)
+        .then(|o| match issue.family {
+            Some(family) => o.string("sid", &family.to_string()),
+            None => o,
+        })
         .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
         .end()
 }
 
+/// RFC 7662 §2.2, for a token that is good.
+pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
+    let object = Object::with_capacity(512).boolean("active", true);
+    match token {
+        Token::Access(token, _) => {
+            let claims = &token.claims;
+            let audience: Vec<_> = claims.aud.iter().flat_map(Audience::iter).collect();
+            object
+                .then(|o| match &claims.scope {
+                    Some(scope) => o.string("scope", scope),
+                    None => o,
+                })
+                .string("client_id", &token.client)
+                .string("token_type", "Bearer")
+                .number("exp", token.expires_at.as_secs())
+                .number("iat", token.issued_at.as_secs())
+                .string("sub", claims.sub.as_deref().unwrap_or(&token.client))
+                .one_or_many("aud", &audience)
+                .string("iss", realm.issuer.as_str())
+                .string("jti", &token.id.to_string())
+                .end()
+        }
+        // `token_type` is left out: RFC 6749 §5.1 knows none for it.
+        Token::Refresh(token) => object
+            .string("scope", token.scope.as_str())
+            .string("client_id", &token.client)
+            .number("exp", token.expires_at.as_secs())
+            .number("iat", token.issued_at.as_secs())
+            .string("sub", subject_of(&token.subject, &token.client))
+            .one_or_many("aud", &token.audience)
+            .string("iss", realm.issuer.as_str())
+            .end(),
+    }
+}
+
 /// RFC 9068 §2.2: the client's identifier where there is no user. A user's is a UUID, which no client is named by.
-pub(super) fn subject(issue: &Issue) -> Cow<'_, str> {
-    match &issue.subject {
-        Subject::Client => Cow::Borrowed(&issue.client.id),
-        Subject::User { id, .. } => Cow::Borrowed(id),
+pub(super) fn subject(issue: &Issue) -> &str {
+    subject_of(&issue.subject, &issue.client.id)
+}
+
+fn subject_of<'a>(subject: &'a Subject, client: &'a str) -> &'a str {
+    match subject {
+        Subject::Client => client,
+        Subject::User { id, .. } => id,
     }
 }

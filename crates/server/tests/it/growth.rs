@@ -1,115 +1,17 @@
 //! Clients are loaded as they are needed, held within a limit, and never stale.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use http::StatusCode;
-use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
-use tokenry_core::{Client, MasterKey, Timestamp};
+use tokenry_core::{Client, MasterKey};
 use tokenry_server::{App, Limits, SystemClock};
-use tokenry_store::{Change, Memory, Revision, Snapshot, Store, StoreError, Touched};
+use tokenry_store::Change;
 
 use crate::house::{House, MASTER, SECRET, client, credential, put_credential, realm, refusal};
+use crate::watched::Watched;
 
 const CC: &str = "grant_type=client_credentials";
-
-/// A store that counts look-ups of clients, can be switched off, and can be behind with revocations.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
-    inner: Memory,
-    looked_up: AtomicU64,
-    down: AtomicBool,
-    /// Snapshots are as if they had been taken before any family was revoked.
-    pub(crate) behind: AtomicBool,
-}
-
-impl Watched {
-    fn up(&self) -> Result<&Memory, StoreError> {
-        match self.down.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unavailable("switched off".into())),
-            false => Ok(&self.inner),
-        }
-    }
-
-    fn looked_up(&self) -> u64 {
-        self.looked_up.load(Ordering::Relaxed)
-    }
-}
-
-#[async_trait]
-impl Store for Watched {
-    async fn load(&self) -> Result<Snapshot, StoreError> {
-        self.up()?.load().await
-    }
-
-    async fn outline(&self) -> Result<Snapshot, StoreError> {
-        let mut outline = self.up()?.outline().await?;
-        if self.behind.load(Ordering::Relaxed) {
-            outline.revoked.clear();
-        }
-        Ok(outline)
-    }
-
-    async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError> {
-        self.looked_up.fetch_add(1, Ordering::Relaxed);
-        self.up()?.client(realm, id).await
-    }
-
-    async fn clients(
-        &self,
-        after: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<Vec<Client>, StoreError> {
-        self.up()?.clients(after, limit).await
-    }
-
-    async fn client_ids(
-        &self,
-        after: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        self.up()?.client_ids(after, limit).await
-    }
-
-    async fn touched(&self, since: Revision) -> Result<Touched, StoreError> {
-        self.up()?.touched(since).await
-    }
-
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        self.up()?.revision().await
-    }
-
-    async fn change(
-        &self,
-        changes: Vec<Change>,
-        expected: Option<Revision>,
-    ) -> Result<Revision, StoreError> {
-        self.up()?.change(changes, expected).await
-    }
-
-    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
-        self.up()?.rotate(rotation).await
-    }
-
-    async fn revoke_family(
-        &self,
-        realm: &str,
-        family: FamilyId,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.up()?.revoke_family(realm, family, now, expires_at).await
-    }
-
-    async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError> {
-        self.up()?.family(realm, family).await
-    }
-
-    async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.up()?.collect_garbage(now).await
-    }
-}
 
 /// A house with clients `c0` to `c{n-1}`, of which `max_clients` are held.
 async fn house(n: usize, max_clients: usize) -> (House, Arc<Watched>) {

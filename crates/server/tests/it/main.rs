@@ -5,6 +5,7 @@
 mod documents;
 mod growth;
 mod house;
+mod introspection;
 mod keycloak;
 mod keys;
 mod refresh;
@@ -12,3 +13,4 @@ mod reuse;
 mod socket;
 mod token;
 mod vendors;
+mod watched;

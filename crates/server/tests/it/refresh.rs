@@ -11,11 +11,11 @@ use tokenry_core::refresh::Sealer;
 use tokenry_core::{Client, MasterKey, Realm, User};
 use tokenry_store::Change;
 
-use crate::growth::Watched;
 use crate::house::{
     Answer, House, MASTER, SECRET, START, billing, client, credential, put_credential, realm,
     refusal, user,
 };
+use crate::watched::Watched;
 
 const CC: &str = "grant_type=client_credentials";
 

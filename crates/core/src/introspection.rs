@@ -1,0 +1,194 @@
+//! Whether a token that somebody presents is good, and who may know it (RFC 7662, RFC 7009).
+
+use crate::family::FamilyId;
+use crate::grant::{self, Standing};
+use crate::jose::Claims;
+use crate::jose::claims::Audience;
+use crate::jose::claims::typ_is;
+use crate::jose::jws::Verified;
+use crate::realm::Dialect;
+use crate::refresh::RefreshToken;
+use crate::request::{Credentials, ONCE, Received};
+use crate::{Client, Realm, Refusal, Secret, Timestamp};
+
+/// A request about a token: what introspection and revocation are sent.
+#[derive(Debug)]
+pub struct TokenInquiry {
+    /// Who the client says it is.
+    pub credentials: Credentials,
+    /// The token; or what is wrong with the request, to be told to an authenticated client alone.
+    pub token: Result<Secret, Refusal>,
+}
+
+impl TokenInquiry {
+    /// Reads headers and form. The token stands in the parameter `name`.
+    ///
+    /// `token_type_hint` is not looked at: each kind of token is known by its form.
+    pub fn parse(received: &Received<'_>, name: &'static str) -> Result<Self, Refusal> {
+        let form = received.form()?;
+        let repeated = form.first_repeated(&ONCE).or_else(|| form.first_repeated(&[name]));
+        let token = match (repeated, form.get(name)) {
+            (Some(name), _) => Err(Refusal::RepeatedParameter(name)),
+            (None, None) => Err(Refusal::MissingParameter(name)),
+            (None, Some(token)) => Ok(Secret::new(token)),
+        };
+        Ok(Self { credentials: Credentials::from_form(&form, received)?, token })
+    }
+}
+
+/// An access token of the realm that it is presented to, its signature checked.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// Its `jti`.
+    pub id: FamilyId,
+    /// The family of refresh tokens that it came with, if it came with one.
+    pub family: Option<FamilyId>,
+    /// The client that it was issued to.
+    pub client: String,
+    /// The `sub` of the user that it is about; `None`: about the client.
+    pub user: Option<String>,
+    /// `iat`.
+    pub issued_at: Timestamp,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// Everything that it says.
+    pub claims: Claims,
+}
+
+/// What is known of an access token beyond what it says itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Whether it or its family was revoked.
+    pub revoked: bool,
+    /// Its client, where that still exists.
+    pub client: Option<&'a Client>,
+    /// The user that it is about, where it is about one and the user still exists.
+    pub user: Option<&'a crate::User>,
+}
+
+impl AccessToken {
+    /// Reads what one of the realm's keys has signed. `None`: it is no access token of this realm, but an ID token, an
+    /// answer, or something that the realm does not write.
+    pub fn read(token: &Verified<'_>, realm: &Realm) -> Option<Self> {
+        let claims = token.claims().ok()?;
+        let text = |name: &str| claims.other.get(name).and_then(serde_json::Value::as_str);
+        let (client, about_client) = match realm.dialect {
+            Dialect::Rfc => {
+                typ_is(token.header().typ(), "at+jwt").then_some(())?;
+                let client = claims.client_id.clone()?;
+                (client.clone(), claims.sub.as_ref() == Some(&client))
+            }
+            Dialect::Keycloak => {
+                (text("typ") == Some("Bearer")).then_some(())?;
+                (text("azp")?.to_owned(), claims.client_id.is_some())
+            }
+        };
+        if claims.iss.as_deref() != Some(realm.issuer.as_str()) {
+            return None;
+        }
+        Some(Self {
+            id: claims.jti.as_deref()?.parse().ok()?,
+            family: text("sid").and_then(|sid| sid.parse().ok()),
+            user: if about_client { None } else { Some(claims.sub.clone()?) },
+            issued_at: claims.iat?,
+            expires_at: claims.exp?,
+            client,
+            claims,
+        })
+    }
+
+    /// Whether it is good at `now`.
+    pub fn is_active(&self, known: Known<'_>, realm: &Realm, now: Timestamp) -> bool {
+        let Some(client) = known.client.filter(|client| client.enabled) else { return false };
+        let user = match (&self.user, known.user) {
+            (None, _) => None,
+            (Some(id), Some(user)) if user.subject == *id && user.enabled => Some(user),
+            (Some(_), _) => return false,
+        };
+        // `iat` has whole seconds: a registration within the same second was there before the token.
+        let created = realm.created_at.max(client.created_at).trunc_to_secs();
+        let not_before = realm.not_before.max(client.not_before).max(created);
+        let not_before = user.map_or(not_before, |user| not_before.max(user.not_before));
+        !known.revoked && now < self.expires_at && not_before <= self.issued_at
+    }
+}
+
+/// Whether a refresh token is good at `now`, as far as what it says and `standing` tell: the checks of a refresh.
+pub fn refresh_token_is_active(
+    token: &RefreshToken,
+    client: &Client,
+    standing: Standing<'_>,
+    realm: &Realm,
+    now: Timestamp,
+) -> bool {
+    client.enabled
+        && grant::is_good(client, token, standing, realm, now).is_ok()
+        && grant::refresh_policy(realm, client).is_some()
+}
+
+/// Whether `caller` may know of a token of `client` for `audience`.
+///
+/// RFC 7662 §4 has the server decide, so that nobody finds out about tokens of others. A caller knows of its own
+/// tokens, of those that are for it (`aud` names its identifier), and of those for the audiences that it is registered
+/// to introspect. Keycloak tells every client.
+pub fn may_know(
+    caller: &Client,
+    client: &str,
+    audience: Option<&Audience>,
+    dialect: Dialect,
+) -> bool {
+    let is_its = |one: &str| one == caller.id || caller.introspects.iter().any(|own| own == one);
+    dialect == Dialect::Keycloak
+        || caller.id == client
+        || caller.introspects.iter().any(|own| own == "*")
+        || audience.is_some_and(|audience| audience.iter().any(is_its))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(introspects: &[&str]) -> Client {
+        let introspects = introspects.iter().map(|one| (*one).to_owned()).collect();
+        Client { introspects, ..Client::new("r", "api", Timestamp::EPOCH) }
+    }
+
+    #[test]
+    fn row_178_a_caller_knows_of_its_own_tokens_and_of_those_for_it() {
+        let one = Audience::One("https://a.example".into());
+        let two = Audience::Many(vec!["https://b.example".into(), "api".into()]);
+        let cases = [
+            (caller(&[]), "billing", Some(&one), false),
+            (caller(&[]), "billing", None, false),
+            (caller(&[]), "api", Some(&one), true),
+            (caller(&[]), "billing", Some(&two), true),
+            (caller(&["https://a.example"]), "billing", Some(&one), true),
+            (caller(&["https://a.example/"]), "billing", Some(&one), false),
+            (caller(&["https://c.example"]), "billing", Some(&one), false),
+            (caller(&["*"]), "billing", None, true),
+        ];
+        for (caller, client, audience, expected) in cases {
+            let known = may_know(&caller, client, audience, Dialect::Rfc);
+            assert_eq!(known, expected, "{:?} {client} {audience:?}", caller.introspects);
+            assert!(may_know(&caller, client, audience, Dialect::Keycloak));
+        }
+    }
+
+    #[test]
+    fn row_185_an_inquiry_needs_one_token() {
+        let token = |body: &str| {
+            let received = Received {
+                content_type: Some(b"application/x-www-form-urlencoded"),
+                body: body.as_bytes(),
+                ..Received::default()
+            };
+            TokenInquiry::parse(&received, "token").unwrap().token
+        };
+        assert_eq!(token("token=a"), Ok(Secret::new("a")));
+        assert_eq!(token("token=a&token_type_hint=nonsense"), Ok(Secret::new("a")));
+        assert_eq!(token("token="), Err(Refusal::MissingParameter("token")));
+        assert_eq!(token("token=a&token=a"), Err(Refusal::RepeatedParameter("token")));
+        let twice = "token=a&client_id=b&client_id=b";
+        assert_eq!(token(twice), Err(Refusal::RepeatedParameter("client_id")));
+    }
+}

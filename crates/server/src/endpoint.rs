@@ -1,3 +1,0 @@
-//! What answers at the places of a realm.
-
-pub(crate) mod token;

@@ -1,0 +1,248 @@
+//! The endpoints at which clients authenticate: each has its walk, and here is what the walks share.
+
+mod introspect;
+mod revoke;
+mod token;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, header};
+use tokenry_core::client::{AuthenticatedClient, Proof, authenticate};
+use tokenry_core::family::FamilyId;
+use tokenry_core::grant::Standing;
+use tokenry_core::refresh::{RefreshToken, Subject};
+use tokenry_core::request::{Credentials, Presented, Received};
+use tokenry_core::{Client, Refusal, Secret, Timestamp};
+
+use crate::app::App;
+use crate::clock::NoEntropy;
+use crate::dialect::{Place, Voice};
+use crate::directory::{Directory, RealmState};
+use crate::http_answer::{Body, unavailable};
+use crate::password::Busy;
+
+pub(crate) use introspect::Token;
+
+/// Why a client does not get what it asks for.
+enum Failure {
+    /// We could have, and would not.
+    Refused(Refusal),
+    /// We would have, and could not, for the moment.
+    Unavailable(&'static str),
+    /// We could have, and others come first.
+    Shed,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(_: Busy) -> Self {
+        Self::Shed
+    }
+}
+
+impl From<NoEntropy> for Failure {
+    fn from(_: NoEntropy) -> Self {
+        Self::Unavailable("no random numbers")
+    }
+}
+
+/// One request on its way through the house.
+pub(crate) struct Walk<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) directory: &'a Directory,
+    pub(crate) state: &'a Arc<RealmState>,
+    pub(crate) voice: Voice<'a>,
+    pub(crate) now: Timestamp,
+    pub(crate) peer: IpAddr,
+    /// The request's name in the log.
+    pub(crate) request_id: &'a str,
+}
+
+/// Who a request is said to come from, for the log of a refusal; cut short, since strangers write it.
+#[derive(Default)]
+struct Who {
+    client: Option<String>,
+    user: Option<String>,
+}
+
+/// At most 100 characters of what a stranger sent.
+fn cut(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+fn received<'a>(parts: &'a Parts, body: &'a [u8], voice: Voice<'_>) -> Received<'a> {
+    let headers: &HeaderMap = &parts.headers;
+    let mut authorization = headers.get_all(header::AUTHORIZATION).iter();
+    Received {
+        content_type: headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes),
+        authorization: authorization.next().map(HeaderValue::as_bytes),
+        authorization_repeated: authorization.next().is_some(),
+        query: parts.uri.query().map(str::as_bytes),
+        body,
+        grant: voice.endpoint.map(|endpoint| endpoint.grant),
+        form_wins: voice.form_wins(),
+    }
+}
+
+impl Walk<'_> {
+    /// Answers a request.
+    pub(crate) async fn answer(self, parts: &Parts, body: &[u8]) -> Response<Body> {
+        if parts.method != Method::POST {
+            return self.voice.only_post();
+        }
+        let received = received(parts, body, self.voice);
+        let mut who = Who::default();
+        let answered = match self.voice.place {
+            Place::Token => self.token(&received, &mut who).await,
+            // Boxed: the others come far less often, and need not take the room in every connection.
+            Place::Introspection => {
+                Box::pin(self.introspect(&received, &parts.headers, &mut who)).await
+            }
+            Place::Revocation | Place::Logout => Box::pin(self.revoke(&received, &mut who)).await,
+        };
+        answered.unwrap_or_else(|failure| match failure {
+            Failure::Refused(refusal) => {
+                self.tell_operator(&refusal, &who);
+                self.voice.refuse(&refusal)
+            }
+            Failure::Shed => unavailable(),
+            Failure::Unavailable(reason) => {
+                self.state.metrics.unavailable.inc();
+                let (realm, request_id) = (&self.state.realm.name, self.request_id);
+                tracing::error!(realm, request_id, reason, "request not served");
+                unavailable()
+            }
+        })
+    }
+
+    /// Counts and logs a refusal.
+    fn tell_operator(&self, refusal: &Refusal, who: &Who) {
+        self.state.metrics.refused(refusal.code());
+        let (realm, peer, request_id) = (&self.state.realm.name, self.peer, self.request_id);
+        let Who { client, user } = who;
+        let (at, error) = (self.voice.place.as_str(), refusal.code().as_str());
+        match refusal {
+            Refusal::RefreshTokenReused
+            | Refusal::RefreshTokenOfAnotherClient
+            | Refusal::TokenOfAnotherClient => {
+                tracing::warn!(realm, client, user, %peer, request_id, at, error, reason = %refusal, "token misused");
+            }
+            _ => {
+                tracing::info!(realm, client, user, %peer, request_id, at, error, reason = %refusal, "request refused");
+            }
+        }
+    }
+
+    /// The client that the credentials are of, if it does not ask for more than its share.
+    ///
+    /// `refresh_token` is what the request presents, where it presents one. `who` is filled in either case.
+    async fn client_of(
+        &self,
+        credentials: &Credentials,
+        refresh_token: Option<&Secret>,
+        who: &mut Who,
+    ) -> Result<AuthenticatedClient, Failure> {
+        let client = self.authenticate(credentials, refresh_token).await.inspect_err(|_| {
+            who.client = credentials.client_id().map(cut);
+        })?;
+        // Only who has proved to be a client counts as that client: nobody can use up another's share.
+        if !self.app.admission.admits(&self.state.realm.name, &client.registration().id) {
+            self.app.metrics.shed.inc();
+            return Err(Failure::Shed);
+        }
+        Ok(client)
+    }
+
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        refresh_token: Option<&Secret>,
+    ) -> Result<AuthenticatedClient, Failure> {
+        if let Some(endpoint) = self.voice.endpoint {
+            let client = self.client(&endpoint.client).await?.ok_or(Refusal::UnknownClient)?;
+            return Ok(AuthenticatedClient::by_endpoint(&client, endpoint)?);
+        }
+        match credentials {
+            Credentials::Secret { presented, raw } => match (self.check(presented).await, raw) {
+                (Err(Failure::Refused(refusal)), Some(raw)) => {
+                    self.check(raw).await.map_err(|_| refusal.into())
+                }
+                (first, _) => first,
+            },
+            // Boxed, like all that is rare and large: every connection would keep the room for it.
+            Credentials::None { client_id } => {
+                Box::pin(self.by_refresh_token(client_id.as_deref(), refresh_token)).await
+            }
+        }
+    }
+
+    async fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Failure> {
+        let client = self.client(&presented.client_id).await?;
+        Ok(authenticate(presented, client.as_ref(), &self.app.pepper, self.now)?)
+    }
+
+    /// The refresh token names its client, which is enough where the realm says so (row 116).
+    async fn by_refresh_token(
+        &self,
+        client_id: Option<&str>,
+        refresh_token: Option<&Secret>,
+    ) -> Result<AuthenticatedClient, Failure> {
+        let opened = refresh_token.and_then(|text| self.state.sealer.open(text.expose()).ok());
+        let Some(token) = opened.filter(|token| client_id.is_none_or(|id| *id == token.client))
+        else {
+            return Err(self.missing(client_id).await);
+        };
+        let Some(client) = self.client(&token.client).await? else {
+            return Err(self.missing(client_id).await);
+        };
+        let realm = self.state.realm.client_authentication;
+        Ok(AuthenticatedClient::by_refresh_token(&client, &token, realm)?)
+    }
+
+    /// Nobody authenticated: what is missing depends on whether the client exists, which only Keycloak's dialect tells.
+    async fn missing(&self, client_id: Option<&str>) -> Failure {
+        let Some(id) = client_id else { return Refusal::NoClientId.into() };
+        match self.client(id).await {
+            Ok(Some(_)) => Refusal::NoCredentials.into(),
+            Ok(None) => Refusal::UnknownClient.into(),
+            Err(failure) => failure,
+        }
+    }
+
+    async fn client(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {
+        self.app.clients.get(&self.state.realm.name, id).await.map_err(|error| {
+            tracing::error!(%error, "client not loaded");
+            Failure::Unavailable("the store did not give a client")
+        })
+    }
+
+    fn standing(&self, token: &RefreshToken) -> Standing<'_> {
+        let user = match &token.subject {
+            Subject::Client => None,
+            Subject::User { name, .. } => self.state.user(name),
+        };
+        Standing { revoked: self.is_revoked(token.family), user }
+    }
+
+    /// Whether a family, or a token by its own, was revoked, as far as this node knows.
+    fn is_revoked(&self, id: FamilyId) -> bool {
+        let realm = &self.state.realm.name;
+        self.directory.is_revoked(realm, id) || self.app.revoked_here.contains(realm, id)
+    }
+}
+
+/// What the client proved itself with, for the log.
+fn credential(client: &AuthenticatedClient) -> &str {
+    match client.proof() {
+        Proof::Credential(id) => id,
+        Proof::Endpoint => "endpoint",
+        Proof::RefreshToken => "refresh_token",
+    }
+}

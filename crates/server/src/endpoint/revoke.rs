@@ -1,0 +1,81 @@
+//! Revocation (RFC 7009), and Keycloak's logout: a client gives back what it has.
+
+use http::Response;
+use tokenry_core::family::FamilyId;
+use tokenry_core::grant::refresh_policy;
+use tokenry_core::introspection::TokenInquiry;
+use tokenry_core::refresh::family_end;
+use tokenry_core::request::Received;
+use tokenry_core::{Refusal, Timestamp};
+
+use super::introspect::Token;
+use super::{Failure, Walk, Who, credential};
+use crate::dialect::Place;
+use crate::http_answer::Body;
+
+impl Walk<'_> {
+    /// `who` is filled where the request is refused.
+    ///
+    /// A refresh token ends with its family, and with the access tokens of that family. An access token ends alone.
+    pub(super) async fn revoke(
+        &self,
+        received: &Received<'_>,
+        who: &mut Who,
+    ) -> Result<Response<Body>, Failure> {
+        let logout = self.voice.place == Place::Logout;
+        let name = if logout { "refresh_token" } else { "token" };
+        let TokenInquiry { credentials, token } = TokenInquiry::parse(received, name)?;
+        let client = self.client_of(&credentials, token.as_ref().ok(), who).await?;
+        let revoked = async {
+            let token = self.token_of(token?.expose());
+            let (id, until) = match &token {
+                None if logout => return Err(Refusal::NotARefreshToken.into()),
+                Some(Token::Access(..)) if logout => {
+                    return Err(Refusal::NotARefreshToken.into());
+                }
+                // "invalid tokens do not cause an error response" (RFC 7009 §2.2).
+                None => return Ok(false),
+                Some(Token::Access(token, _)) => (token.id, token.expires_at),
+                Some(Token::Refresh(token)) => {
+                    let registration = client.registration();
+                    let policy = refresh_policy(&self.state.realm, registration);
+                    let end = family_end(self.now, token, policy);
+                    (token.family, end.max(self.now + self.state.longest_access()))
+                }
+            };
+            if token.is_some_and(|token| token.client() != client.registration().id) {
+                return Err(Refusal::TokenOfAnotherClient.into());
+            }
+            if until > self.now {
+                self.end(id, until).await?;
+            }
+            Ok(true)
+        };
+        let known = revoked.await.inspect_err(|_: &Failure| {
+            who.client = Some(client.registration().id.clone());
+        })?;
+        if known {
+            self.state.metrics.revoked.inc();
+            tracing::info!(
+                realm = self.state.realm.name,
+                client = client.registration().id,
+                credential = credential(&client),
+                peer = %self.peer,
+                request_id = self.request_id,
+                "token revoked"
+            );
+        }
+        Ok(self.voice.revoked(known))
+    }
+
+    /// Remembers durably, and at once on this node, that what has this identifier is no longer good.
+    async fn end(&self, id: FamilyId, until: Timestamp) -> Result<(), Failure> {
+        let realm = &self.state.realm.name;
+        self.app.store.revoke_family(realm, id, self.now, until).await.map_err(|error| {
+            tracing::error!(%error, "revocation not stored");
+            Failure::Unavailable("the store did not take a revocation")
+        })?;
+        self.app.revoked_here.insert(realm, id);
+        Ok(())
+    }
+}
