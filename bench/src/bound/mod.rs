@@ -47,12 +47,13 @@ pub(crate) async fn run(args: &[String]) -> Result<()> {
         }
         _ => return Err(Problem::new("usage: bound KIND [--tls CERTIFICATE KEY]")),
     };
-    let kind = Rc::new(match kind.as_str() {
-        "fixed" => {
-            let answer = Signer::new("ES256")?.answer(ISSUER, "bench", "read write");
+    let kind = Rc::new(match (kind.as_str(), kind.strip_prefix("fixed-")) {
+        // The answer to one request, as large as those that are signed.
+        (_, Some(algorithm)) => {
+            let answer = Signer::new(algorithm)?.answer(ISSUER, "bench", "read write");
             Kind::Fixed(Bytes::from(answer.ok_or_else(|| Problem::new("no signature"))?))
         }
-        algorithm => Kind::Sign(Box::new(Signer::new(algorithm)?)),
+        (algorithm, None) => Kind::Sign(Box::new(Signer::new(algorithm)?)),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);

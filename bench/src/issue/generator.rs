@@ -11,7 +11,7 @@ use crate::rounds::{self, Series, Spread};
 use crate::tokenry::plan;
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let fixed = bench.bound("fixed", None).await?;
+    let fixed = bench.bound("fixed-ES256", None).await?;
     let text = client_credentials("/token", "bench:secret");
     let plan = plan(fixed.address, RequestPlan::Same { text });
     let (mut ours, mut theirs, mut busy) = (Series::default(), Series::default(), Vec::new());

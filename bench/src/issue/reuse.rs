@@ -11,33 +11,27 @@ const TARGET: f64 = 0.6;
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let tokens = "reuse = \"30s\"";
     let realm = |name, signing| Realm { name, signing, tokens, refreshes: false };
-    let names = ["rs256", "es256", "eddsa"];
+    let algorithms = ["RS256", "ES256", "EdDSA"];
     let realms = [realm("rs256", "RS256"), realm("es256", "ES256"), realm("eddsa", "EdDSA")];
     let installation = bench.installation(&realms).await.map_err(|_| {
         Problem::new("not available: `tokenry apply` refuses `reuse` in `[realm.tokens]`")
     })?;
     let core = bench.settings.server_core.clone();
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;
-    let fixed = bench.bound("fixed", None).await?;
-    let mut contenders = vec![Contender::load(
-        "fixed",
-        &fixed.process,
-        plan(fixed.address, installation.asking("es256")?),
-    )];
-    for name in names {
-        contenders.push(Contender::load(
-            name,
-            &server.process,
-            server.plan(installation.asking(name)?),
-        ));
-    }
-    let series = interleave(&bench.settings, &contenders).await?;
-    let Some((fixed, reused)) = series.split_first() else {
-        return Err(Problem::new("a contender is missing"));
-    };
-    for series in reused {
-        let what = format!("reuse on, {}: share of a fixed answer", series.name.to_uppercase());
-        bench.report.add(Line::share("reuse", what, series, series.over(fixed), TARGET));
+    for algorithm in algorithms {
+        // An answer of the same size.
+        let fixed = bench.bound(&format!("fixed-{algorithm}"), None).await?;
+        let asking = || installation.asking(&algorithm.to_lowercase());
+        let contenders = [
+            Contender::load("fixed", &fixed.process, plan(fixed.address, asking()?)),
+            Contender::load(algorithm, &server.process, server.plan(asking()?)),
+        ];
+        let series = interleave(&bench.settings, &contenders).await?;
+        let [fixed, reused] = &series[..] else {
+            return Err(Problem::new("a contender is missing"));
+        };
+        let what = format!("reuse on, {algorithm}: share of a fixed answer");
+        bench.report.add(Line::share("reuse", what, reused, reused.over(fixed), TARGET));
     }
     server.process.end().await;
     Ok(())

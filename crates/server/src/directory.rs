@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use tokenry_core::family::FamilyId;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::key::{KeyRecord, Stage};
@@ -24,8 +25,8 @@ use crate::password::Queue;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     pub(crate) revision: Revision,
-    /// By host name, then by path.
-    hosts: HashMap<String, HashMap<String, Route>>,
+    /// By host name, then by path. What is in it is the operator's, so its hashing need not stand up to anybody.
+    hosts: HashMap<String, HashMap<String, Route, RandomState>, RandomState>,
     realms: HashMap<String, Arc<RealmState>>,
     revoked: HashSet<(String, FamilyId)>,
     /// When a key leaves a published set, so that this snapshot is out of date by itself.

@@ -95,7 +95,8 @@ impl Reuse {
 
     /// Two issues with one key evict each other, and are never taken for each other.
     fn key(&self, issue: &Issue) -> u64 {
-        self.keys.hash_one((&issue.client.realm, &issue.client.id, issue.scope.as_str()))
+        // A registration is where it is for as long as its token is kept.
+        self.keys.hash_one((Arc::as_ptr(&issue.client).addr(), issue.scope.as_str()))
     }
 }
 

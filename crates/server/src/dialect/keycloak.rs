@@ -108,7 +108,7 @@ fn printable(text: &str) -> String {
 pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> String {
     let issue = granted.issue;
     let refresh_in = granted.refresh.as_ref().map_or(0, |r| r.expires_in.as_secs());
-    Object::with_capacity(granted.length() + 256)
+    Object::with_capacity(granted.length())
         .string("access_token", granted.access_token)
         .number("expires_in", issue.lifetime().as_secs())
         .number("refresh_expires_in", refresh_in)

@@ -26,7 +26,7 @@ pub(super) fn tell(refusal: &Refusal) -> Told {
 /// RFC 6749 §5.1. `scope` is there whenever the scope is not empty: the empty text is none (§3.3).
 pub(super) fn answer(granted: &Granted<'_>, token_type: &str) -> String {
     let issue = granted.issue;
-    Object::with_capacity(granted.length() + 256)
+    Object::with_capacity(granted.length())
         .string("access_token", granted.access_token)
         .then(|o| match &granted.refresh {
             Some(refresh) => o.string("refresh_token", refresh.text.expose()),

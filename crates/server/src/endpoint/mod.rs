@@ -93,15 +93,16 @@ fn received<'a>(parts: &'a Parts, body: &'a [u8], voice: Voice<'_>) -> Received<
 
 impl Walk<'_> {
     /// Answers a request.
-    pub(crate) async fn answer(self, parts: &Parts, body: &[u8]) -> Response<Body> {
+    pub(crate) async fn answer(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
         if parts.method != Method::POST {
             return self.voice.only_post();
         }
         let received = received(parts, body, self.voice);
         let mut who = Who::default();
         let answered = match self.voice.place {
-            Place::Token => self.token(&received, &mut who).await,
-            // Boxed: the others come far less often, and need not take the room in every connection.
+            // Boxed, so that no piece of what is remembered of a request is larger than 1 KiB: the allocator hands
+            // those out at once, and looks around for larger ones.
+            Place::Token => Box::pin(self.token(&received, &mut who)).await,
             Place::Introspection => {
                 Box::pin(self.introspect(&received, &parts.headers, &mut who)).await
             }
