@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, client, completions, curl, demo, init, realm, secret, serve, token, user,
+    apply, check, client, completions, curl, demo, init, key, realm, secret, serve, token, user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -105,6 +105,9 @@ pub(crate) enum ClientCommand {
     Revoke(client::Revoke),
     /// Removes a client with its secrets.
     Remove(client::Remove),
+    /// The public keys of a client, with which it needs no secret: better, where the client can sign.
+    #[command(subcommand)]
+    Key(key::Command),
     /// The secrets of a client: add a new one, watch the old one fall silent, remove it.
     #[command(subcommand)]
     Secret(secret::Command),

@@ -140,6 +140,11 @@ pub enum CredentialKind {
         /// Its digest under the pepper.
         digest: SecretDigest,
     },
+    /// A key pair of which the client alone has the private half (`private_key_jwt`).
+    PublicKey {
+        /// The public half, as a JWK with `alg` and `kid`.
+        jwk: Box<str>,
+    },
 }
 
 /// HMAC-SHA-256 of a client secret under the [`Pepper`].
@@ -228,11 +233,11 @@ pub fn authenticate(
     let credentials = client.map_or(&[][..], |c| &c.credentials);
     let mut found = None;
     let mut expired = false;
-    if credentials.is_empty() {
+    if !credentials.iter().any(|c| matches!(c.kind, CredentialKind::Secret { .. })) {
         std::hint::black_box(nobody.matches(&digest));
     }
     for credential in credentials {
-        let CredentialKind::Secret { digest: stored } = &credential.kind;
+        let CredentialKind::Secret { digest: stored } = &credential.kind else { continue };
         if stored.matches(&digest) {
             if credential.is_live(now) {
                 found = Some(credential.id.clone());
@@ -280,6 +285,11 @@ pub enum Proof {
 }
 
 impl AuthenticatedClient {
+    /// The client whose key has signed an assertion, which was checked by [`crate::assertion`].
+    pub(crate) fn by_assertion(client: &Arc<Client>, credential: String) -> Self {
+        Self { client: Arc::clone(client), by: Proof::Credential(credential) }
+    }
+
     /// The client that a declared endpoint fills in.
     pub fn by_endpoint(client: &Arc<Client>, endpoint: &Endpoint) -> Result<Self, Refusal> {
         if client.id != endpoint.client {

@@ -15,6 +15,7 @@
 //! What this crate does not do: transport, storage, password hashing (it is slow, and its cost has to be bounded by
 //! the caller), browsers.
 
+pub mod assertion;
 pub mod client;
 pub mod family;
 mod form;

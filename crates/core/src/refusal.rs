@@ -28,6 +28,10 @@ pub enum Refusal {
     // The client is not who it says.
     /// The client may have no tokens for now.
     ClientDisabled,
+    /// The client assertion is not good (named).
+    BadAssertion(&'static str),
+    /// The client assertion was presented before.
+    AssertionReused,
     /// The Basic header cannot be read.
     MalformedBasic,
     /// The request does not say which client it is made by.
@@ -38,7 +42,7 @@ pub enum Refusal {
     SecretExpired,
     /// No client has this identifier.
     UnknownClient,
-    /// A client assertion, which this server does not take.
+    /// A client assertion of a type that this server does not take.
     UnsupportedAssertion,
     /// An `Authorization` scheme other than Basic.
     UnsupportedScheme,
@@ -85,7 +89,9 @@ impl Refusal {
             Self::MalformedScope | Self::ScopeNotAllowed(_) => ErrorCode::InvalidScope,
             Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
             // One code for all of them, so that nobody can ask which clients exist.
-            Self::ClientDisabled
+            Self::AssertionReused
+            | Self::BadAssertion(_)
+            | Self::ClientDisabled
             | Self::MalformedBasic
             | Self::NoClientId
             | Self::NoCredentials
@@ -117,12 +123,14 @@ impl fmt::Display for Refusal {
             Self::RepeatedParameter(name) => write!(f, "the {name} parameter was repeated"),
             Self::UnsupportedGrant(name) => write!(f, "unsupported grant {name:?}"),
             Self::ClientDisabled => write!(f, "the client is disabled"),
+            Self::AssertionReused => write!(f, "the client assertion was presented before"),
+            Self::BadAssertion(why) => write!(f, "bad client assertion: {why}"),
             Self::MalformedBasic => write!(f, "malformed Basic header"),
             Self::NoClientId => write!(f, "no client identifier"),
             Self::NoCredentials => write!(f, "no client credentials"),
             Self::SecretExpired => write!(f, "the client secret is not good at this time"),
             Self::UnknownClient => write!(f, "unknown client"),
-            Self::UnsupportedAssertion => write!(f, "client assertions are not supported"),
+            Self::UnsupportedAssertion => write!(f, "unsupported type of client assertion"),
             Self::UnsupportedScheme => write!(f, "unsupported authentication scheme"),
             Self::WrongSecret => write!(f, "wrong client secret"),
             Self::GrantNotAllowed => write!(f, "the client may not use this grant"),

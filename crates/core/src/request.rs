@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::assertion::{ASSERTION_TYPE, PresentedAssertion};
 use crate::form::{Form, decode};
 use crate::{Refusal, Scope, Secret};
 
@@ -184,6 +185,8 @@ pub enum Credentials {
         /// and both together are one attempt.
         raw: Option<Presented>,
     },
+    /// By a signed assertion (RFC 7523 §2.2).
+    Assertion(PresentedAssertion),
 }
 
 /// An identifier and a secret as presented.
@@ -292,12 +295,17 @@ impl Credentials {
                 return Err(Refusal::RepeatedParameter(name));
             }
             // RFC 7521 §4.2: not together with another authentication.
-            let two = form.get("client_secret").is_some() || received.authorization.is_some();
-            return Err(if two {
-                Refusal::MalformedRequest("two client authentications")
-            } else {
-                Refusal::UnsupportedAssertion
-            });
+            if form.get("client_secret").is_some() || received.authorization.is_some() {
+                return Err(Refusal::MalformedRequest("two client authentications"));
+            }
+            let need = |name| form.get(name).ok_or(Refusal::MissingParameter(name));
+            let (assertion, kind) = (need("client_assertion")?, need("client_assertion_type")?);
+            if kind != ASSERTION_TYPE {
+                return Err(Refusal::UnsupportedAssertion);
+            }
+            let assertion = Secret::new(assertion);
+            let client_id = form.get("client_id").map(str::to_owned);
+            return Ok(Self::Assertion(PresentedAssertion { assertion, client_id }));
         }
         let in_form = match (form.get("client_id"), form.get("client_secret")) {
             (Some(id), Some(secret)) => {
@@ -366,6 +374,7 @@ impl Credentials {
         match self {
             Self::None { client_id } => client_id.as_deref(),
             Self::Secret { presented, .. } => Some(&presented.client_id),
+            Self::Assertion(presented) => presented.client_id.as_deref(),
         }
     }
 }
@@ -580,6 +589,9 @@ mod tests {
                 .flatten()
                 .map(|p| (p.client_id, p.secret.expose().to_owned()))
                 .collect(),
+            Credentials::Assertion(a) => {
+                vec![(a.client_id.unwrap_or_default(), a.assertion.expose().to_owned())]
+            }
         })
     }
 
@@ -633,6 +645,12 @@ mod tests {
         let assertion =
             "grant_type=client_credentials&client_id=a&client_assertion=x&client_assertion_type=y";
         assert_eq!(presented(None, assertion), Err(InvalidClient));
+        let good = format!("client_assertion=x&client_assertion_type={ASSERTION_TYPE}");
+        assert_eq!(presented(None, &good), Ok(vec![(String::new(), "x".to_owned())]));
+        for half in good.split('&') {
+            assert_eq!(presented(None, half), Err(InvalidRequest), "{half}");
+        }
+        assert_eq!(presented(None, &format!("{good}&client_assertion=y")), Err(InvalidRequest));
         assert_eq!(presented(Some(&basic("a:b")), assertion), Err(InvalidRequest));
         assert_eq!(presented(None, &format!("{assertion}&client_secret=b")), Err(InvalidRequest));
         let form = "grant_type=client_credentials&client_id=a";

@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
 use crate::reuse::Reuse;
+use crate::throttle::Throttle;
 
 /// The authorization server, without a socket.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct App {
     pub(crate) revoked_here: RevokedHere,
     pub(crate) passwords: PasswordPool,
     pub(crate) reuse: Reuse,
+    pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
 }
@@ -109,6 +111,7 @@ impl App {
             directory: ArcSwap::default(),
             revoked_here: RevokedHere::default(),
             reuse: Reuse::default(),
+            throttle: Throttle::default(),
             metrics: Metrics::new(),
             limits,
         });

@@ -164,9 +164,11 @@ impl Directory {
                 // `/auth` was the root of every path until Keycloak 17; clients of both kinds are about.
                 let old = base.strip_prefix("/auth").filter(|rest| rest.starts_with("/realms/"));
                 let new = base.starts_with("/realms/").then(|| format!("/auth{base}"));
+                let about = Arc::new(metadata::keycloak_realm(state, now));
                 for base in
                     [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten()
                 {
+                    at(base.clone(), Resource::Document(Arc::clone(&about)));
                     let base = format!("{base}/protocol/openid-connect");
                     at(format!("{base}/certs"), Resource::Document(Arc::clone(&jwks)));
                     for (path, place) in [

@@ -1,5 +1,7 @@
 //! Answers that every part of the server gives alike.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -27,6 +29,13 @@ pub(crate) fn json(status: StatusCode, body: String) -> Response<Body> {
 /// An error of the transport, in the form that OAuth clients read.
 pub(crate) fn error(status: StatusCode, code: &str) -> Response<Body> {
     json(status, format!(r#"{{"error":"{code}"}}"#))
+}
+
+/// 429, and when to come again.
+pub(crate) fn slow_down(wait: Duration) -> Response<Body> {
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "slow_down");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    response
 }
 
 /// 503, and when to come again.

@@ -144,6 +144,11 @@ impl Keyring {
         self.each().find(|(own, _)| std::ptr::eq(*own, record)).map(|(_, signer)| &**signer)
     }
 
+    /// The public half of the key that signs with an algorithm at `now`, in DER.
+    pub(crate) fn public_der(&self, algorithm: Algorithm, now: Timestamp) -> Option<Vec<u8>> {
+        self.signer(algorithm, now)?.key.public_der()
+    }
+
     /// The key of this identifier, to verify with, if it is published at `now`.
     pub(crate) fn verifying(&self, kid: &str, now: Timestamp) -> Option<&VerifyingKey> {
         let (_, signer) =

@@ -25,6 +25,7 @@ pub mod password;
 mod reuse;
 mod serve;
 mod socket;
+mod throttle;
 mod tls;
 mod workers;
 

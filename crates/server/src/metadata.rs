@@ -1,6 +1,9 @@
 //! What a realm publishes of itself: its keys (RFC 7517 §5) and its metadata (RFC 8414 §2).
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tokenry_core::Timestamp;
+use tokenry_core::jose::Algorithm;
 use tokenry_core::realm::{ClientAuthentication, Dialect};
 use tokenry_core::request::GrantType;
 
@@ -15,6 +18,21 @@ pub(crate) fn jwks(state: &RealmState, now: Timestamp) -> Document {
         Dialect::Keycloak => "application/json",
     };
     Document::new(content_type, state.keyring.jwks(now))
+}
+
+/// What Keycloak says at the realm's own address, for adapters that know no JWKS.
+pub(crate) fn keycloak_realm(state: &RealmState, now: Timestamp) -> Document {
+    let realm = &state.realm;
+    let issuer = realm.issuer.as_str();
+    let key = state.keyring.public_der(realm.tokens.signing, now).unwrap_or_default();
+    let body = Object::with_capacity(1024)
+        .string("realm", realm.issuer.path().rsplit('/').next().unwrap_or_default())
+        .string("public_key", &BASE64_STANDARD.encode(key))
+        .string("token-service", &format!("{issuer}/protocol/openid-connect"))
+        .string("account-service", &format!("{issuer}/account"))
+        .number("tokens-not-before", realm.not_before.as_secs())
+        .end();
+    Document::new("application/json", body)
 }
 
 /// The realm's metadata, computed from its configuration alone (row 299).
@@ -32,11 +50,12 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     if realm.password_grant {
         grants.push(GrantType::Password.as_str());
     }
-    const SECRETS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
-    let mut methods = SECRETS.to_vec();
+    const METHODS: [&str; 3] = ["private_key_jwt", "client_secret_basic", "client_secret_post"];
+    let mut methods = METHODS.to_vec();
     if realm.client_authentication == ClientAuthentication::Optional {
         methods.push("none");
     }
+    let all = || Algorithm::ALL.iter().map(|algorithm| algorithm.as_str());
     let mut algorithms: Vec<_> = state.algorithms().into_iter().collect();
     algorithms.sort();
     let body = Object::with_capacity(1024)
@@ -55,9 +74,12 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .strings("subject_types_supported", ["public"])
         .strings("id_token_signing_alg_values_supported", algorithms.iter().map(|a| a.as_str()))
         .strings("token_endpoint_auth_methods_supported", methods.iter().copied())
-        .strings("introspection_endpoint_auth_methods_supported", SECRETS)
+        .strings("token_endpoint_auth_signing_alg_values_supported", all())
+        .strings("introspection_endpoint_auth_methods_supported", METHODS)
+        .strings("introspection_endpoint_auth_signing_alg_values_supported", all())
         .strings("introspection_signing_alg_values_supported", [realm.tokens.signing.as_str()])
         .strings("revocation_endpoint_auth_methods_supported", methods)
+        .strings("revocation_endpoint_auth_signing_alg_values_supported", all())
         .then(|o| {
             if realm.scopes.is_empty() {
                 o

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     reused: Family<Realm, Counter>,
     introspected: Family<Realm, Counter>,
     revoked: Family<Realm, Counter>,
+    throttled: Family<Realm, Counter>,
     /// Connections that are open.
     pub(crate) connections: Gauge,
     /// Requests turned away since too many were under way.
@@ -55,6 +56,7 @@ impl Metrics {
         let (issued, refused) = (Family::default(), Family::default());
         let (unavailable, reused) = (Family::default(), Family::default());
         let (introspected, revoked) = (Family::default(), Family::default());
+        let throttled = Family::<Realm, Counter>::default();
         let (connections, store_up) = (Gauge::default(), Gauge::default());
         let (clients, clients_held) = (Gauge::default(), Gauge::default());
         let shed = Counter::default();
@@ -80,6 +82,11 @@ impl Metrics {
             "Tokens and families revoked by their clients",
             revoked.clone(),
         );
+        registry.register(
+            "requests_throttled",
+            "Requests answered 429 since too much was guessed",
+            throttled.clone(),
+        );
         registry.register("connections", "Connections that are open", connections.clone());
         registry.register("requests_shed", "Requests turned away under overload", shed.clone());
         registry.register(
@@ -97,6 +104,7 @@ impl Metrics {
             reused,
             introspected,
             revoked,
+            throttled,
             connections,
             shed,
             store_up,
@@ -123,6 +131,7 @@ impl Metrics {
             reused: self.reused.get_or_create(&label()).clone(),
             introspected: self.introspected.get_or_create(&label()).clone(),
             revoked: self.revoked.get_or_create(&label()).clone(),
+            throttled: self.throttled.get_or_create(&label()).clone(),
         }
     }
 
@@ -148,6 +157,8 @@ pub(crate) struct RealmMetrics {
     pub(crate) introspected: Counter,
     /// Tokens and families revoked by their clients.
     pub(crate) revoked: Counter,
+    /// Requests answered 429.
+    pub(crate) throttled: Counter,
 }
 
 impl RealmMetrics {

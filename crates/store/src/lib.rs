@@ -87,6 +87,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What is remembered of a family.
     async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError>;
 
+    /// Uses up an identifier that is good once, such as that of a client assertion. `expires_at`: until when it must be
+    /// remembered.
+    ///
+    /// Gives whether it was new; of any number of callers, on whatever node, it is for one.
+    async fn use_up(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
     /// Deletes what can no longer matter at `now`; gives how many rows.
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError>;
 }

@@ -31,6 +31,7 @@ struct State {
     journal: Journal,
     registry: Registry,
     families: BTreeMap<(String, FamilyId), Family>,
+    used_up: BTreeMap<(String, FamilyId), Timestamp>,
 }
 
 /// Which revision has touched what.
@@ -278,6 +279,7 @@ impl Store for Memory {
         let state = &mut *state;
         state.registry = registry;
         state.families.retain(|(realm, _), _| !removed.contains(&realm));
+        state.used_up.retain(|(realm, _), _| !removed.contains(&realm));
         state.revision.0 += 1;
         state.journal.note(state.revision, &Reach::of(&changes));
         Ok(state.revision)
@@ -322,11 +324,29 @@ impl Store for Memory {
         Ok(self.state().families.get(&(realm.to_owned(), family)).copied())
     }
 
+    async fn use_up(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        state.require(realm)?;
+        let key = (realm.to_owned(), id);
+        if state.used_up.contains_key(&key) {
+            return Ok(false);
+        }
+        state.used_up.insert(key, expires_at);
+        Ok(true)
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut state = self.state();
-        let before = state.families.len();
+        let count = |state: &State| state.families.len() + state.used_up.len();
+        let before = count(&state);
         state.families.retain(|_, f| f.expires_at > now);
-        Ok((before - state.families.len()) as u64)
+        state.used_up.retain(|_, expires_at| *expires_at > now);
+        Ok((before - count(&state)) as u64)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod curl;
 pub(crate) mod demo;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod realm;
 pub(crate) mod secret;
 pub(crate) mod serve;
@@ -95,6 +96,9 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             }
             Command::Client(ClientCommand::Remove(arguments)) => {
                 client::remove(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Key(command)) => {
+                key::run(&command, &global, output).await
             }
             Command::Client(ClientCommand::Secret(command)) => {
                 secret::run(&command, &global, output).await

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     crate::duration::parse(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "a duration is such as `24h` or `90d`".to_owned())
@@ -108,19 +108,7 @@ async fn add(
     origin: Origin<'_>,
     output: Output,
 ) -> Result<(), Diagnostic> {
-    if label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
-        return Err(Diagnostic::error(format!(
-            "a label has up to {MAX_LABEL} printable characters"
-        )));
-    }
-    if client.credentials.len() >= MAX_CREDENTIALS {
-        let message = format!(
-            "client {} has {MAX_CREDENTIALS} secrets, which is the most",
-            quoted(&client.id)
-        );
-        let help = "remove one that is no longer used: `tokenry client secret list` shows them";
-        return Err(Diagnostic::error(message).help(help));
-    }
+    has_room(client, label)?;
     let (id, generated) = generate_secret(&edge::random()?);
     let secret = match &origin {
         Origin::Imported(secret) => secret,
@@ -174,6 +162,24 @@ async fn add(
     }
 }
 
+/// A further credential is admitted, under this label.
+pub(super) fn has_room(client: &Client, label: &str) -> Result<(), Diagnostic> {
+    if label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
+        return Err(Diagnostic::error(format!(
+            "a label has up to {MAX_LABEL} printable characters"
+        )));
+    }
+    if client.credentials.len() >= MAX_CREDENTIALS {
+        let message = format!(
+            "client {} has {MAX_CREDENTIALS} secrets and keys, which is the most",
+            quoted(&client.id)
+        );
+        let help = "remove one that is no longer used: `tokenry client secret list` and `client key list` show them";
+        return Err(Diagnostic::error(message).help(help));
+    }
+    Ok(())
+}
+
 /// The secret as it is stored, if it is good enough for that and new.
 fn digested(
     installation: &Installation,
@@ -198,9 +204,11 @@ fn digested(
 
 fn list(client: &Client, output: Output) -> Result<(), Diagnostic> {
     let now = edge::now();
-    let json: Vec<Value> = client
-        .credentials
-        .iter()
+    let secrets = || {
+        let is_secret = |c: &&Credential| matches!(c.kind, CredentialKind::Secret { .. });
+        client.credentials.iter().filter(is_secret)
+    };
+    let json: Vec<Value> = secrets()
         .map(|c| {
             json!({
                 "credential": c.id,
@@ -212,7 +220,7 @@ fn list(client: &Client, output: Output) -> Result<(), Diagnostic> {
         })
         .collect();
     output.answer(&json!({ "realm": client.realm, "client": client.id, "secrets": json }), || {
-        let rows = client.credentials.iter().map(|c| {
+        let rows = secrets().map(|c| {
             [
                 c.id.clone(),
                 c.label.clone(),
@@ -225,7 +233,8 @@ fn list(client: &Client, output: Output) -> Result<(), Diagnostic> {
     })
 }
 
-async fn remove(
+/// Removes a secret or a key.
+pub(super) async fn remove(
     installation: &Installation,
     client: &Client,
     credential: &str,

@@ -133,6 +133,30 @@ mod tests {
     }
 
     #[test]
+    fn row_149_access_tokens_live_five_minutes_unless_said_otherwise() {
+        let file = "[realm]\nname = \"r\"\nissuer = \"https://r.example\"\n";
+        let minutes = |minutes: u64| std::time::Duration::from_secs(minutes * 60);
+        assert_eq!(declaration(file).realm.tokens.access, minutes(5));
+        let longer = format!("{file}[realm.tokens]\naccess = \"15m\"\n");
+        assert_eq!(declaration(&longer).realm.tokens.access, minutes(15));
+        let client =
+            "[[realm.clients]]\nid = \"a\"\ngrants = [\"client_credentials\"]\naccess = \"1m\"\n";
+        let declared = declaration(&format!("{file}{client}"));
+        assert_eq!(declared.clients[0].client.access, Some(minutes(1)));
+    }
+
+    #[test]
+    fn a_client_may_be_there_to_introspect_alone() {
+        let declared = declaration(
+            "[realm]\nname = \"r\"\nissuer = \"https://r.example\"\n\
+             [[realm.clients]]\nid = \"api\"\ngrants = []\nintrospects = [\"https://api.example\"]\n",
+        );
+        let client = &declared.clients[0].client;
+        assert!(client.grants.is_empty());
+        assert_eq!(*client.introspects, ["https://api.example".to_owned()]);
+    }
+
+    #[test]
     fn a_whole_realm_is_read_as_written() {
         let declared = declaration(
             r#"

@@ -1,13 +1,15 @@
 //! Secrets: shown once or never, and in no argument.
 
+use base64::Engine as _;
 use serde_json::json;
+use tokenry_core::jose::{Algorithm, SigningKey};
 
 use crate::run::{Place, run};
 
 const IMPORTED: &str = "9b2c61de-41f0-43f3-9fba-85686d72c1c0";
 
 #[test]
-fn a_generated_secret_is_shown_once() {
+fn row_303_a_generated_secret_is_shown_once() {
     let place = Place::applied();
     let ran = place.run(["client", "secret", "add", "example", "first", "--label", "ci"]).good();
     let secret = ran.out.trim();
@@ -16,6 +18,7 @@ fn a_generated_secret_is_shown_once() {
     let json =
         place.run(["client", "secret", "list", "example", "first", "--output", "json"]).good();
     assert!(!json.out.contains(&secret[20..]), "{}", json.out);
+    assert!(!place.state().contains(&secret[20..]), "only its digest is stored");
     assert_eq!(json.json()["secrets"][0]["label"], "ci");
     assert_eq!(json.json()["secrets"][0]["live"], true);
     let id = json.json()["secrets"][0]["credential"].as_str().unwrap().to_owned();
@@ -167,4 +170,57 @@ fn names_that_are_not_there_are_answered_with_those_that_are() {
         place.run(["realm", "list", "--output", "json"]).good().json(),
         json!({ "realms": [] })
     );
+}
+
+#[test]
+fn a_key_pair_is_made_and_only_its_owner_has_the_private_half() {
+    let place = Place::applied();
+    let add = ["client", "key", "add", "example", "first", "--generate-to", "key.pem"];
+    let ran = place.run(add).good();
+    let pem = place.read("key.pem");
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64::prelude::BASE64_STANDARD.decode(&body).unwrap();
+    let key = SigningKey::from_pkcs8(Algorithm::Es256, &der).unwrap();
+    assert!(!ran.out.contains(&body[..40]) && !place.state().contains(&body[..40]));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(place.path("key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let list = ["client", "key", "list", "example", "first", "--output", "json"];
+    let listed = place.run(list).good().json();
+    assert_eq!(listed["keys"][0]["kid"], key.kid());
+    assert_eq!(listed["keys"][0]["algorithm"], "ES256");
+    // It is no secret, and is not shown among them.
+    let secrets = place.run(["client", "secret", "list", "example", "first", "--output", "json"]);
+    assert_eq!(secrets.good().json()["secrets"], json!([]));
+
+    place.run(add).bad("the private key cannot be written to key.pem: file exists");
+    std::fs::write(place.path("public.jwk"), key.public_jwk().to_json()).unwrap();
+    let import = ["client", "key", "add", "example", "first", "--jwk", "public.jwk"];
+    place.run(import).bad("has this key already");
+    let id = listed["keys"][0]["credential"].as_str().unwrap();
+    place.run(["client", "key", "remove", "example", "first", id]).good();
+    place.run(import).good();
+    assert_eq!(place.run(list).good().json()["keys"][0]["kid"], key.kid());
+}
+
+#[test]
+fn a_key_that_is_private_or_no_key_is_refused() {
+    let place = Place::applied();
+    let cases = [
+        ("{\"kty\":\"oct\",\"k\":\"AAAA\"}", "the key is a private one"),
+        (
+            "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\",\"d\":\"AA\"}",
+            "the key is a private one",
+        ),
+        ("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"}", "the key cannot be used"),
+        ("nonsense", "the key is not JSON"),
+    ];
+    for (text, message) in cases {
+        let ran = place.run_with(["client", "key", "add", "example", "first", "--jwk", "-"], text);
+        ran.bad(message);
+    }
+    assert!(!place.state().contains("AAAA"));
 }

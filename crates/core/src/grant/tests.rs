@@ -96,7 +96,9 @@ impl House {
                 let required = self.realm.client_authentication;
                 AuthenticatedClient::by_refresh_token(&client, &token, required)
             }
-            (Credentials::None { .. }, _) => Err(Refusal::NoCredentials),
+            (Credentials::None { .. } | Credentials::Assertion(_), _) => {
+                Err(Refusal::NoCredentials)
+            }
         }
     }
 

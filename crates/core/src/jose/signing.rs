@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::PublicKeyX509Der;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -140,6 +141,16 @@ impl SigningKey {
     /// The public half, with `kid`, `alg` and `use`.
     pub const fn public_jwk(&self) -> &Jwk {
         &self.public
+    }
+
+    /// The public half as a SubjectPublicKeyInfo in DER (RFC 5280 §4.1.2.7), for those who know no JWK.
+    pub fn public_der(&self) -> Option<Vec<u8>> {
+        let der = match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_der(),
+            Pair::Ec(pair) => pair.public_key().as_der(),
+            Pair::Ed25519(pair) => pair.public_key().as_der(),
+        };
+        der.ok().map(|der: PublicKeyX509Der<'_>| der.as_ref().to_vec())
     }
 
     /// The header for tokens of a type signed with this key, to be made once and kept.

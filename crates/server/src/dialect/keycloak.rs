@@ -63,6 +63,16 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
         Refusal::UnsupportedGrant(_) => {
             (400, "unsupported_grant_type", Some("Unsupported grant_type".into()))
         }
+        Refusal::AssertionReused => (
+            400,
+            "invalid_client",
+            Some("Client authentication with signed JWT failed: Token reuse detected".into()),
+        ),
+        Refusal::BadAssertion(why) => (
+            400,
+            "invalid_client",
+            Some(format!("Client authentication with signed JWT failed: {why}")),
+        ),
         Refusal::WrongSecret | Refusal::SecretExpired => {
             (401, "unauthorized_client", Some(CREDENTIALS.into()))
         }

@@ -6,9 +6,11 @@ mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
+use tokenry_core::assertion::{self, PresentedAssertion};
 use tokenry_core::client::{AuthenticatedClient, Proof, authenticate};
 use tokenry_core::family::FamilyId;
 use tokenry_core::grant::Standing;
@@ -20,8 +22,9 @@ use crate::app::App;
 use crate::clock::NoEntropy;
 use crate::dialect::{Place, Voice};
 use crate::directory::{Directory, RealmState};
-use crate::http_answer::{Body, unavailable};
+use crate::http_answer::{Body, slow_down, unavailable};
 use crate::password::Busy;
+use crate::throttle::Target;
 
 pub(crate) use introspect::Token;
 
@@ -33,6 +36,8 @@ enum Failure {
     Unavailable(&'static str),
     /// We could have, and others come first.
     Shed,
+    /// Too much was guessed at it; to be tried again after this.
+    Throttled(Duration),
 }
 
 impl From<Refusal> for Failure {
@@ -114,6 +119,10 @@ impl Walk<'_> {
                 self.voice.refuse(&refusal)
             }
             Failure::Shed => unavailable(),
+            Failure::Throttled(wait) => {
+                self.state.metrics.throttled.inc();
+                slow_down(wait)
+            }
             Failure::Unavailable(reason) => {
                 self.state.metrics.unavailable.inc();
                 let (realm, request_id) = (&self.state.realm.name, self.request_id);
@@ -150,15 +159,33 @@ impl Walk<'_> {
         refresh_token: Option<&Secret>,
         who: &mut Who,
     ) -> Result<AuthenticatedClient, Failure> {
-        let client = self.authenticate(credentials, refresh_token).await.inspect_err(|_| {
-            who.client = credentials.client_id().map(cut);
-        })?;
+        let client = match self.authenticate(credentials, refresh_token).await {
+            Ok(client) => client,
+            Err(failure) => {
+                who.client = credentials.client_id().map(cut);
+                return Err(match credentials {
+                    Credentials::Secret { presented, .. } => {
+                        self.guessed(failure, &presented.client_id)
+                    }
+                    _ => failure,
+                });
+            }
+        };
         // Only who has proved to be a client counts as that client: nobody can use up another's share.
         if !self.app.admission.admits(&self.state.realm.name, &client.registration().id) {
             self.app.metrics.shed.inc();
             return Err(Failure::Shed);
         }
         Ok(client)
+    }
+
+    /// A wrong secret counts. The right one is never throttled, so that nobody can lock a client out.
+    fn guessed(&self, failure: Failure, id: &str) -> Failure {
+        let Failure::Refused(Refusal::WrongSecret | Refusal::UnknownClient) = failure else {
+            return failure;
+        };
+        let target = Target::Client { realm: &self.state.realm.name, id };
+        self.app.throttle.wrong(target, self.now).map_or(failure, Failure::Throttled)
     }
 
     async fn authenticate(
@@ -177,6 +204,7 @@ impl Walk<'_> {
                 }
                 (first, _) => first,
             },
+            Credentials::Assertion(presented) => Box::pin(self.by_assertion(presented)).await,
             // Boxed, like all that is rare and large: every connection would keep the room for it.
             Credentials::None { client_id } => {
                 Box::pin(self.by_refresh_token(client_id.as_deref(), refresh_token)).await
@@ -187,6 +215,27 @@ impl Walk<'_> {
     async fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Failure> {
         let client = self.client(&presented.client_id).await?;
         Ok(authenticate(presented, client.as_ref(), &self.app.pepper, self.now)?)
+    }
+
+    /// An assertion is good once, also for a request that is refused later.
+    async fn by_assertion(
+        &self,
+        presented: &PresentedAssertion,
+    ) -> Result<AuthenticatedClient, Failure> {
+        let realm = &self.state.realm;
+        let client = self.client(&presented.named()?).await?;
+        let audiences = [realm.issuer.as_str()];
+        let checked = assertion::authenticate(presented, client.as_ref(), &audiences, self.now);
+        let (client, once) = checked?;
+        let new = self.app.store.use_up(&realm.name, once.id, once.until).await;
+        match new {
+            Ok(true) => Ok(client),
+            Ok(false) => Err(Refusal::AssertionReused.into()),
+            Err(error) => {
+                tracing::error!(%error, "client assertion not used up");
+                Err(Failure::Unavailable("the store did not take a client assertion"))
+            }
+        }
     }
 
     /// The refresh token names its client, which is enough where the realm says so (row 116).

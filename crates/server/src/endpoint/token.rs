@@ -15,6 +15,7 @@ use crate::http_answer::Body;
 use crate::keyring::Kind;
 use crate::password::Busy;
 use crate::reuse::Reuse;
+use crate::throttle::Target;
 
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
@@ -58,7 +59,8 @@ impl Walk<'_> {
             Grant::Password { username, password, scope } => {
                 AuthenticatedUser::may_be_asked(&self.state.realm, client)?;
                 let user = self.state.user(&username);
-                let right = Box::pin(self.compare(user, password)).await?;
+                let by = &client.registration().id;
+                let right = Box::pin(self.compare(by, &username, user, password)).await?;
                 let user = AuthenticatedUser::checked(user, right)?;
                 grant::password(client, user, scope, &circumstances)?
             }
@@ -71,12 +73,27 @@ impl Walk<'_> {
         })
     }
 
-    async fn compare(&self, user: Option<&User>, password: Secret) -> Result<bool, Busy> {
+    /// Whether a password is right. Beyond so many wrong ones it is not compared.
+    async fn compare(
+        &self,
+        by: &str,
+        name: &str,
+        user: Option<&User>,
+        password: Secret,
+    ) -> Result<bool, Failure> {
+        let target = Target::User { realm: &self.state.realm.name, client: by, name };
+        if let Some(wait) = self.app.throttle.too_many(target, self.now) {
+            return Err(Failure::Throttled(wait));
+        }
         let hash = user.map(|user| user.password.clone());
         let compared = self.app.passwords.matches(&self.state.passwords, hash, password).await;
-        compared.inspect_err(|Busy| {
+        let right = compared.inspect_err(|Busy| {
             self.app.metrics.shed.inc();
-        })
+        })?;
+        if !right {
+            self.app.throttle.wrong(target, self.now);
+        }
+        Ok(right)
     }
 
     /// Makes durable what the issue uses up, and gives the refresh token of the answer.

@@ -3,8 +3,13 @@
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use tokenry_core::Realm;
+use tokenry_core::jose::{Algorithm, SigningKey};
+use tokenry_core::realm::ClientAuthentication;
+use tokenry_core::request::GrantType;
+use tokenry_store::Change;
 
-use crate::house::{House, realm};
+use crate::assertion::{self, key};
+use crate::house::{House, SECRET, basic, billing, credential, put_credential, realm, user};
 
 fn below_a_path() -> Realm {
     Realm { issuer: "https://auth.example/a".parse().unwrap(), ..realm() }
@@ -85,16 +90,120 @@ async fn row_298_row_299_row_300_what_is_published_comes_from_configuration() {
     assert_eq!(house.send(request.body(Bytes::new()).unwrap()).await, straight);
 }
 
+/// A method, headers and a body.
+type Attempt<'a> = (&'static str, &'a [(&'a str, &'a str)], String);
+
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+
+fn listed(json: &serde_json::Value, name: &str) -> Vec<String> {
+    let values = json[name].as_array().unwrap_or_else(|| panic!("no {name}"));
+    values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn metadata_lists_the_grants_that_there_are() {
-    let house = House::of(realm()).await;
-    let json = house.get("/.well-known/oauth-authorization-server").await.json();
-    assert_eq!(
-        json["grant_types_supported"],
-        serde_json::json!(["client_credentials", "refresh_token"])
-    );
-    assert_eq!(
-        json["token_endpoint_auth_methods_supported"],
-        serde_json::json!(["client_secret_basic", "client_secret_post"])
-    );
+async fn row_166_each_grant_that_is_listed_works_and_no_other_does() {
+    for (passwords, refreshes) in [(false, false), (false, true), (true, false), (true, true)] {
+        // What a refresh presents was given while there were refreshes.
+        let house = House::of(Realm { password_grant: true, ..realm() }).await;
+        house.change(vec![Change::PutUser(user("ann", "pw"))]).await;
+        let refresh = house.token(&billing(), "grant_type=client_credentials").await;
+        let mut changed = Realm { password_grant: passwords, ..realm() };
+        changed.tokens.refresh = changed.tokens.refresh.filter(|_| refreshes);
+        house.change(vec![Change::PutRealm(changed)]).await;
+
+        let listed = listed(&house.get(METADATA).await.json(), "grant_types_supported");
+        for grant in GrantType::ALL.map(GrantType::as_str).into_iter().chain([
+            "authorization_code",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "urn:ietf:params:oauth:grant-type:device_code",
+        ]) {
+            let refresh = refresh.field("refresh_token");
+            let body =
+                format!("grant_type={grant}&username=ann&password=pw&refresh_token={refresh}");
+            let answer = house.token(&billing(), &body).await;
+            let works = listed.iter().any(|one| one == grant);
+            assert_eq!(answer.status == StatusCode::OK, works, "{grant}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn row_166_each_method_and_algorithm_that_is_listed_works_and_no_other_does() {
+    for authentication in [ClientAuthentication::Required, ClientAuthentication::Optional] {
+        let realm = Realm { client_authentication: authentication, ..realm() };
+        let keys: Vec<SigningKey> = Algorithm::ALL.into_iter().map(key).collect();
+        let mut changes = assertion::changes(realm, &keys);
+        changes.push(put_credential("billing", credential("cred-001", SECRET)));
+        let house = House::with(changes).await;
+        let metadata = house.get(METADATA).await.json();
+        let first = house.token(&billing(), "grant_type=client_credentials").await;
+        let refresh = first.field("refresh_token");
+
+        let mut number = 0;
+        let mut signed = |key: &SigningKey| {
+            number += 1;
+            assertion::parameters(&assertion::assertion(
+                key,
+                "https://auth.example",
+                &number.to_string(),
+            ))
+        };
+        let basic = basic(&billing());
+        let header = [("authorization", basic.as_str())];
+        // For each endpoint: the parameters of its own, and what of a client needs no proof.
+        for (endpoint, path, own) in [
+            ("token", "/token", format!("grant_type=refresh_token&refresh_token={refresh}")),
+            ("introspection", "/introspect", format!("token={refresh}")),
+            ("revocation", "/revoke", "token=nonsense".to_owned()),
+        ] {
+            let methods = listed(&metadata, &format!("{endpoint}_endpoint_auth_methods_supported"));
+            let requests: [Attempt<'_>; 6] = [
+                ("client_secret_basic", &header, own.clone()),
+                (
+                    "client_secret_post",
+                    &[],
+                    format!("{own}&client_id=billing&client_secret={SECRET}"),
+                ),
+                ("private_key_jwt", &[], format!("{own}&{}", signed(&keys[2]))),
+                (
+                    "client_secret_jwt",
+                    &[],
+                    format!("{own}&{}", assertion::parameters(&assertion::hs256())),
+                ),
+                ("tls_client_auth", &[], format!("{own}&client_id=billing")),
+                ("none", &[], format!("{own}&client_id=billing")),
+            ];
+            for (method, headers, body) in requests {
+                let answer = house.post_to(path, headers, &body).await;
+                let works = methods.iter().any(|one| one == method);
+                // Without a refresh token of its own nobody is known by it.
+                let alike = method == "tls_client_auth" && methods.iter().any(|one| one == "none");
+                let nobody =
+                    endpoint == "revocation" && matches!(method, "none" | "tls_client_auth");
+                if !alike && !nobody {
+                    assert_eq!(
+                        answer.status == StatusCode::OK,
+                        works,
+                        "{endpoint} {method}: {}",
+                        answer.text
+                    );
+                }
+            }
+            let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
+            let algorithms = listed(&metadata, &name);
+            assert_eq!(algorithms.len(), keys.len());
+            for key in &keys {
+                assert!(algorithms.contains(&key.algorithm().to_string()));
+                let answer = house.post_to(path, &[], &format!("{own}&{}", signed(key))).await;
+                assert_eq!(
+                    answer.status,
+                    StatusCode::OK,
+                    "{endpoint} {}: {}",
+                    key.algorithm(),
+                    answer.text
+                );
+            }
+        }
+    }
 }

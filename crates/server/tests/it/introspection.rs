@@ -247,6 +247,29 @@ async fn row_181_row_182_an_answer_is_signed_for_who_asks_for_that() {
 }
 
 #[tokio::test]
+async fn row_151_row_183_what_is_signed_for_something_else_is_no_access_token() {
+    let house = house(realm_with_passwords()).await;
+    let body = "grant_type=password&username=ann&password=pw&scope=openid+read";
+    let answer = house.token(&billing(), body).await;
+    let access = answer.field("access_token");
+    let headers = [
+        ("authorization", &*basic(&format!("api:{SECRET}"))),
+        ("accept", "application/token-introspection+jwt"),
+    ];
+    let told = house.post_to("/introspect", &headers, &format!("token={access}")).await.text;
+    let signed = [
+        (access, "at+jwt", true),
+        (answer.field("id_token"), "JWT", false),
+        (told, "token-introspection+jwt", false),
+    ];
+    for (token, typ, is_access) in signed {
+        let compact = tokenry_core::jose::jws::Compact::parse(&token).unwrap();
+        assert_eq!(compact.header().typ(), Some(typ));
+        assert_eq!(is_active(&house, &token).await, is_access, "{typ}");
+    }
+}
+
+#[tokio::test]
 async fn row_184_row_185_a_revocation_needs_a_client_and_a_token() {
     let house = house(realm()).await;
     let token = house.token(&billing(), CC).await.field("access_token");

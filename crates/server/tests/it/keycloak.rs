@@ -178,3 +178,32 @@ async fn an_unknown_realm_does_not_exist() {
         (404, r#"{"error":"Realm does not exist"}"#)
     );
 }
+
+#[tokio::test]
+async fn a_realm_says_its_public_key_at_its_own_address() {
+    use base64::Engine as _;
+    let mut rsa = keycloak();
+    rsa.tokens.signing = tokenry_core::jose::Algorithm::Rs256;
+    rsa.not_before = tokenry_core::Timestamp::from_secs(1000);
+    let house = House::of(rsa).await;
+    let answers = [house.get("/auth/realms/k").await, house.get("/realms/k").await];
+    assert_eq!(answers[0], answers[1]);
+    let about = answers[0].json();
+    assert_eq!(about["realm"], "k");
+    assert_eq!(about["tokens-not-before"], 1000);
+    let base = "https://sso.example/auth/realms/k";
+    assert_eq!(about["token-service"], format!("{base}/protocol/openid-connect"));
+    assert_eq!(about["account-service"], format!("{base}/account"));
+
+    // Whoever knows no JWKS verifies with it: the key of a token that is issued now.
+    let der = base64::prelude::BASE64_STANDARD.decode(answers[0].field("public_key")).unwrap();
+    let answer = house.post_to(TOKEN, &[("authorization", &basic(&billing()))], CC).await;
+    let token = answer.field("access_token");
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let signature = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(
+        &aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256,
+        der,
+    );
+    key.verify(input.as_bytes(), &signature).unwrap();
+}

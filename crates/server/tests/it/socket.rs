@@ -243,3 +243,46 @@ async fn a_shutdown_finishes_what_was_accepted() {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     running.task.await.unwrap();
 }
+
+#[tokio::test]
+async fn row_002_plain_http_gets_nothing_where_tls_is_spoken() {
+    let made = rcgen::generate_simple_self_signed(["auth.example".to_owned()]).unwrap();
+    let pem = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = Tls::from_pem(pem.0.as_bytes(), pem.1.as_bytes()).unwrap();
+    let running = start_with(Limits::default(), Some(tls)).await;
+    let answer = exchange(running.address, &request("connection: close\r\n")).await;
+    assert!(!answer.contains("HTTP/1.1") && !answer.contains("token"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_are_answered_on_threads_of_their_own() {
+    let store = Arc::new(Memory::new());
+    let changes = vec![
+        Change::PutRealm(realm()),
+        Change::PutClient(client("billing")),
+        put_credential("billing", credential("cred-001", SECRET)),
+    ];
+    store.change(changes, None).await.unwrap();
+    let app = App::start(store, MasterKey::new(MASTER), Arc::new(SystemClock), Limits::default());
+    let app = app.await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let workers = Workers::start(std::num::NonZeroUsize::new(3)).unwrap();
+    let serving = tokio::spawn(async move {
+        serve(app, listener, None, &workers, async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    let asked: Vec<_> = (0..30)
+        .map(|_| {
+            tokio::spawn(async move { exchange(address, &request("connection: close\r\n")).await })
+        })
+        .collect();
+    for answer in asked {
+        assert!(answer.await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+    stop.send(()).unwrap();
+    timeout(PATIENCE, serving).await.unwrap().unwrap();
+}

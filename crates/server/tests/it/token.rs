@@ -1,10 +1,12 @@
 //! The token endpoint in the default dialect.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use tokenry_core::jose::Algorithm;
 use tokenry_core::request::GrantType;
-use tokenry_core::{Client, Timestamp};
+use tokenry_core::{Client, Realm, Timestamp};
 use tokenry_store::Change;
 
 use crate::house::{
@@ -50,7 +52,7 @@ async fn row_139_row_140_row_141_row_142_row_143_row_148_an_access_token_says_wh
         assert!(claims.aud.unwrap().contains("https://api.example"));
         assert_eq!(claims.scope.as_deref(), Some("read write"));
         assert_eq!(claims.iat, Some(START));
-        assert_eq!(claims.exp, Some(START + std::time::Duration::from_secs(300)));
+        assert_eq!(claims.exp, Some(START + Duration::from_secs(300)));
         assert_eq!(claims.jti.unwrap().len(), 36);
     }
 }
@@ -145,11 +147,11 @@ async fn row_043_a_raw_secret_that_reads_as_an_encoded_one_is_accepted() {
 async fn row_050_two_secrets_are_good_until_one_expires() {
     let house = House::of(realm()).await;
     let mut second = credential("cred-004", "another-secret-0123456789");
-    second.expires_at = Some(START + std::time::Duration::from_secs(60));
+    second.expires_at = Some(START + Duration::from_secs(60));
     house.change(vec![put_credential("billing", second)]).await;
     assert_eq!(house.token(&billing(), CC).await.status, StatusCode::OK);
     assert_eq!(house.token("billing:another-secret-0123456789", CC).await.status, StatusCode::OK);
-    house.clock.advance(std::time::Duration::from_secs(60));
+    house.clock.advance(Duration::from_secs(60));
     let expired = house.token("billing:another-secret-0123456789", CC).await;
     assert_eq!(expired.refusal(), refusal(401, "invalid_client"));
     assert_eq!(house.token(&billing(), CC).await.status, StatusCode::OK);
@@ -306,7 +308,7 @@ async fn row_109_row_110_row_112_the_password_grant_is_off_until_a_realm_turns_i
         refusal(400, "unsupported_grant_type")
     );
 
-    let on = tokenry_core::Realm { password_grant: true, ..realm() };
+    let on = Realm { password_grant: true, ..realm() };
     house.change(vec![Change::PutRealm(on)]).await;
     let answer = house.token(&billing(), RIGHT).await;
     assert_eq!(
@@ -333,7 +335,7 @@ async fn who_may_not_use_the_password_grant_is_told_so_while_passwords_queue() {
     // Sixteen may wait in one realm and 64 in all, so four realms fill the queue. The fifth has the grant off.
     let mut changes = Vec::new();
     for i in 0..5 {
-        let realm = tokenry_core::Realm {
+        let realm = Realm {
             name: format!("r{i}"),
             issuer: format!("https://r{i}.example").parse().unwrap(),
             password_grant: i < 4,
@@ -382,4 +384,109 @@ async fn row_305_tokens_are_issued_from_memory_and_nothing_is_written() {
         house.store.collect_garbage(Timestamp::from_secs(u64::MAX / 2000)).await.unwrap(),
         0
     );
+}
+
+#[tokio::test]
+async fn row_049_guessing_at_a_client_is_throttled_and_the_right_secret_still_works() {
+    let house = House::of(realm()).await;
+    // A client that is not there is guessed at alike.
+    for id in ["billing", "nobody"] {
+        let wrong = format!("{id}:wrong-secret");
+        for attempt in 1..30 {
+            let answer = house.token(&wrong, CC).await;
+            assert_eq!(answer.refusal(), refusal(401, "invalid_client"), "{id} {attempt}");
+        }
+        let answer = house.token(&wrong, CC).await;
+        assert_eq!(answer.refusal(), refusal(429, "slow_down"), "{id}");
+        let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait));
+    }
+    assert_eq!(house.token(&billing(), CC).await.status, StatusCode::OK);
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(house.token("billing:wrong", CC).await.refusal(), refusal(401, "invalid_client"));
+}
+
+#[tokio::test]
+async fn row_111_guessing_at_a_password_is_throttled_per_user_and_client() {
+    let house = House::of(Realm { password_grant: true, ..realm() }).await;
+    let other = client("other");
+    house
+        .change(vec![
+            Change::PutUser(user("ann", "pw")),
+            Change::PutUser(user("bob", "pw")),
+            Change::PutClient(other),
+            put_credential("other", credential("cred-002", SECRET)),
+        ])
+        .await;
+    let ask = |user: &str, password: &str| {
+        format!("grant_type=password&username={user}&password={password}")
+    };
+    for name in ["ann", "nobody"] {
+        for _ in 0..10 {
+            let answer = house.token(&billing(), &ask(name, "wrong")).await;
+            assert_eq!(answer.refusal(), refusal(400, "invalid_grant"));
+        }
+        // The right one is not tried: it could be guessed.
+        let answer = house.token(&billing(), &ask(name, "pw")).await;
+        assert_eq!(answer.refusal(), refusal(429, "slow_down"));
+    }
+    assert_eq!(house.token(&billing(), &ask("bob", "pw")).await.status, StatusCode::OK);
+    let other = format!("other:{SECRET}");
+    assert_eq!(house.token(&other, &ask("ann", "pw")).await.status, StatusCode::OK);
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(house.token(&billing(), &ask("ann", "pw")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn row_026_nobody_may_keep_an_error() {
+    let house = House::of(realm()).await;
+    for (pair, body) in [
+        (billing(), "grant_type=nonsense"),
+        (billing(), "grant_type=client_credentials&scope=unknown"),
+        ("billing:wrong".to_owned(), CC),
+    ] {
+        let answer = house.token(&pair, body).await;
+        assert!(answer.status.is_client_error());
+        assert_eq!(answer.headers["cache-control"], "no-store", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn row_031_a_browser_gets_no_leave_to_ask_for_tokens() {
+    let house = House::of(realm()).await;
+    let request = Request::builder()
+        .method(Method::OPTIONS)
+        .uri("/token")
+        .header("host", &house.host)
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "POST");
+    let answer = house.send(request.body(Bytes::new()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn row_150_a_user_named_like_a_client_is_somebody_else() {
+    let house = House::of(Realm { password_grant: true, ..realm() }).await;
+    house.change(vec![Change::PutUser(user("billing", "pw"))]).await;
+    let of_user = "grant_type=password&username=billing&password=pw";
+    let tokens = [house.token(&billing(), CC).await, house.token(&billing(), of_user).await];
+    let mut subjects = Vec::new();
+    for answer in tokens {
+        subjects.push(house.verify(&answer.field("access_token"), "/jwks").await.sub.unwrap());
+    }
+    assert_eq!(subjects[0], "billing");
+    assert_ne!(subjects[1], "billing");
+}
+
+#[tokio::test]
+async fn row_153_a_token_says_no_more_than_it_must() {
+    let house = House::of(Realm { password_grant: true, ..realm() }).await;
+    house.change(vec![Change::PutUser(user("ann", "pw"))]).await;
+    for body in [CC, "grant_type=password&username=ann&password=pw"] {
+        let token = house.token(&billing(), body).await.field("access_token");
+        let claims = house.verify(&token, "/jwks").await;
+        // Beside the claims of RFC 9068: the family that it ends with.
+        assert_eq!(claims.other.keys().collect::<Vec<_>>(), ["sid"]);
+    }
 }

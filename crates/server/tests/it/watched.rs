@@ -99,6 +99,15 @@ impl Store for Watched {
         self.up()?.family(realm, family).await
     }
 
+    async fn use_up(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.up()?.use_up(realm, id, expires_at).await
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.up()?.collect_garbage(now).await
     }

@@ -12,6 +12,7 @@ use crate::OpenError;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_start.sql"),
     include_str!("migrations/0002_clients_as_needed.sql"),
+    include_str!("migrations/0003_used_up.sql"),
 ];
 
 /// "tkry" in the file's header says whose tables these are.

@@ -9,6 +9,7 @@ mod file;
 mod journal;
 mod migrations;
 mod registry;
+mod used_up;
 mod writer;
 
 use std::fmt;
@@ -199,8 +200,21 @@ impl Store for Sqlite {
         self.read(move |conn| families::family(conn, &realm, family)).await
     }
 
+    async fn use_up(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let realm = realm.to_owned();
+        self.writer.write(move |conn| used_up::insert(conn, &realm, id, expires_at)).await
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut deleted = 0;
+        while self.read(move |conn| used_up::any_expired(conn, now)).await? {
+            deleted += self.writer.write(move |conn| used_up::forget(conn, now, FORGET)).await?;
+        }
         let mut after = Key { realm: String::new(), id: FamilyId([0; 16]) };
         loop {
             let stretch = self.read(move |conn| families::scan(conn, &after, now, SCAN)).await?;

@@ -52,6 +52,7 @@ every_store! {
     a_second_revocation_is_remembered_at_least_as_long
     a_hundred_concurrent_refreshes_leave_one_living_generation
     concurrent_reuse_is_reported_once
+    what_is_used_up_is_new_once
     garbage_is_what_has_expired
     garbage_is_found_in_a_large_table
     extreme_values_are_kept
@@ -447,6 +448,32 @@ async fn concurrent_reuse_is_reported_once(store: AnyStore) {
         }
     }
     assert_eq!(reported, 1);
+}
+
+async fn what_is_used_up_is_new_once(store: AnyStore) {
+    make_realms(&*store, &["r", "s"]).await;
+    let before = store.revision().await.unwrap();
+    let asked = (0..50).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.use_up("r", family(1), at(100)).await.unwrap() })
+    });
+    let mut new = 0;
+    for asked in asked.collect::<Vec<_>>() {
+        new += usize::from(asked.await.unwrap());
+    }
+    assert_eq!(new, 1);
+    assert!(store.use_up("r", family(2), at(200)).await.unwrap());
+    assert!(store.use_up("s", family(1), at(100)).await.unwrap(), "another realm's");
+    assert!(matches!(store.use_up("t", family(1), at(1)).await, Err(StoreError::Missing(_))));
+    // Nobody holds it in memory, so nobody has to be told.
+    assert_eq!(store.revision().await.unwrap(), before);
+
+    assert_eq!(store.collect_garbage(at(100)).await.unwrap(), 2);
+    assert!(store.use_up("r", family(1), at(300)).await.unwrap());
+    assert!(!store.use_up("r", family(2), at(300)).await.unwrap());
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    make_realms(&*store, &["r"]).await;
+    assert!(store.use_up("r", family(2), at(300)).await.unwrap(), "gone with its realm");
 }
 
 async fn garbage_is_what_has_expired(store: AnyStore) {
