@@ -175,6 +175,48 @@ mod tests {
     }
 
     #[test]
+    fn row_151_only_what_says_to_be_an_access_token_of_the_realm_is_one() {
+        use crate::jose::jws::Compact;
+        use crate::jose::{Algorithm, SigningKey, VerifyingKey, generate};
+        let bytes = generate(Algorithm::EdDsa).unwrap();
+        let key = SigningKey::from_pkcs8(Algorithm::EdDsa, bytes.as_bytes()).unwrap();
+        let realm = |dialect: &str| -> Realm {
+            serde_json::from_value(serde_json::json!({
+                "name": "r",
+                "issuer": "https://r.example",
+                "dialect": dialect,
+                "tokens": { "access": { "secs": 300, "nanos": 0 } },
+            }))
+            .unwrap()
+        };
+        let claims = |issuer: &str, typ: &str| {
+            serde_json::json!({
+                "iss": issuer, "sub": "a", "client_id": "a", "azp": "a", "exp": 2, "iat": 1, "typ": typ,
+                "jti": "00000000-0000-4000-8000-000000000000",
+            })
+        };
+        let own = "https://r.example";
+        let cases = [
+            ("rfc", "at+jwt", claims(own, ""), true),
+            ("rfc", "application/at+jwt", claims(own, ""), true),
+            ("rfc", "JWT", claims(own, "Bearer"), false),
+            ("rfc", "token-introspection+jwt", claims(own, ""), false),
+            ("rfc", "at+jwt", claims("https://r.example/", ""), false),
+            ("keycloak", "JWT", claims(own, "Bearer"), true),
+            ("keycloak", "JWT", claims(own, "ID"), false),
+            ("keycloak", "JWT", claims("https://other.example", "Bearer"), false),
+        ];
+        for (dialect, typ, claims, is_one) in cases {
+            let mut text = String::new();
+            key.sign_compact(&key.header(typ), claims.to_string().as_bytes(), &mut text).unwrap();
+            let compact = Compact::parse(&text).unwrap();
+            let verified = compact.verify(&VerifyingKey::from(key.public_jwk())).unwrap();
+            let read = AccessToken::read(&verified, &realm(dialect));
+            assert_eq!(read.is_some(), is_one, "{dialect} {typ} {claims}");
+        }
+    }
+
+    #[test]
     fn row_185_an_inquiry_needs_one_token() {
         let token = |body: &str| {
             let received = Received {

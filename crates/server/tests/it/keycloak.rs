@@ -207,3 +207,37 @@ async fn a_realm_says_its_public_key_at_its_own_address() {
     );
     key.verify(input.as_bytes(), &signature).unwrap();
 }
+
+#[tokio::test]
+async fn row_027_no_description_holds_what_it_must_not() {
+    let house = House::of(keycloak()).await;
+    let header = basic(&billing());
+    let basic = [("authorization", header.as_str())];
+    let mut described = 0;
+    for body in [
+        "grant_type=%22%5C%00",
+        "grant_type=%22%5C%C3%BC%0A",
+        "grant_type=client_credentials&scope=%22",
+        "grant_type=client_credentials&scope=un-%7Eknown!%27",
+        "grant_type=client_credentials&scope=%C3%BC",
+        "grant_type=refresh_token&refresh_token=%22%5C%0A",
+        "grant_type=password&username=%22%5C%0A&password=x",
+        "grant_type=password",
+        "%22=%5C",
+    ] {
+        for headers in [&basic[..], &[]] {
+            let answer = house.post_to(TOKEN, headers, body).await;
+            assert!(answer.status.is_client_error(), "{body}");
+            for member in ["error", "error_description"] {
+                let Some(text) = answer.json()[member].as_str().map(str::to_owned) else {
+                    continue;
+                };
+                described += 1;
+                // RFC 6749 appendices A.7 and A.8.
+                let is_allowed = |c: char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
+                assert!(text.chars().all(is_allowed), "{body}: {text:?}");
+            }
+        }
+    }
+    assert!(described > 30, "{described}");
+}
