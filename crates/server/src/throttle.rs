@@ -23,6 +23,7 @@ const CELLS: usize = 65_536;
 
 /// How many bits of a cell hold the count; the others hold the minute.
 const COUNT_BITS: u32 = 24;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// Counts wrong attempts.
 pub(crate) struct Throttle {
@@ -46,6 +47,15 @@ impl Target<'_> {
             Self::User { .. } => PASSWORDS,
         }
     }
+
+    /// Realm, client and user, for the log; cut short, since strangers write them.
+    fn names(self) -> (String, String, Option<String>) {
+        let cut = |text: &str| text.chars().take(100).collect::<String>();
+        match self {
+            Self::Client { realm, id } => (cut(realm), cut(id), None),
+            Self::User { realm, client, name } => (cut(realm), cut(client), Some(cut(name))),
+        }
+    }
 }
 
 impl Default for Throttle {
@@ -59,19 +69,26 @@ impl Throttle {
     pub(crate) fn wrong(&self, target: Target<'_>, now: Timestamp) -> Option<Duration> {
         let minute = now.as_secs() / MINUTE;
         let more = |cell: u64| {
-            let (of, count) = (cell >> COUNT_BITS, cell & ((1 << COUNT_BITS) - 1));
-            let count = if of == minute { count.min((1 << COUNT_BITS) - 2) + 1 } else { 1 };
-            minute << COUNT_BITS | count
+            let count = if cell >> COUNT_BITS == minute { cell & COUNT } else { 0 };
+            minute << COUNT_BITS | (count + 1).min(COUNT)
         };
-        let cell = self.cell(target);
-        cell.update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let before = self.cell(target).update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if more(before) & COUNT == target.limit() {
+            let (realm, client, user) = target.names();
+            tracing::warn!(
+                realm,
+                client,
+                user,
+                "too many wrong attempts: throttled for this minute"
+            );
+        }
         self.too_many(target, now)
     }
 
     /// How long to wait where there were too many wrong attempts already.
     pub(crate) fn too_many(&self, target: Target<'_>, now: Timestamp) -> Option<Duration> {
         let cell = self.cell(target).load(Ordering::Relaxed);
-        let (minute, count) = (cell >> COUNT_BITS, cell & ((1 << COUNT_BITS) - 1));
+        let (minute, count) = (cell >> COUNT_BITS, cell & COUNT);
         let over = minute == now.as_secs() / MINUTE && count >= target.limit();
         over.then(|| Duration::from_secs(MINUTE - now.as_secs() % MINUTE))
     }
@@ -119,7 +136,7 @@ mod tests {
         let at = Timestamp::from_secs(60);
         throttle.wrong(USER, at);
         let cell = throttle.cell(USER);
-        cell.store((1 << COUNT_BITS) | ((1 << COUNT_BITS) - 1), Ordering::Relaxed);
+        cell.store((1 << COUNT_BITS) | COUNT, Ordering::Relaxed);
         assert!(throttle.wrong(USER, at).is_some());
         assert!(throttle.too_many(USER, at).is_some());
     }
