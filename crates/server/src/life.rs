@@ -51,9 +51,9 @@ struct Life {
 const BUSY: u64 = u64::MAX;
 
 /// A request that has begun; it ends with this value, answered or given up.
-pub(crate) struct UnderWay<'a>(&'a Life);
+pub(crate) struct UnderWay(Arc<Life>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
@@ -100,6 +100,10 @@ impl Lives {
 }
 
 impl Life {
+    fn is_idle(&self) -> bool {
+        self.began.load(Ordering::Relaxed) == self.ended.load(Ordering::Relaxed)
+    }
+
     fn tell(&self, what: u8) {
         if self.told.fetch_max(what, Ordering::AcqRel) < what {
             self.waker.wake();
@@ -114,9 +118,9 @@ impl Drop for Alive {
 }
 
 impl Alive {
-    pub(crate) fn request(&self) -> UnderWay<'_> {
+    pub(crate) fn request(&self) -> UnderWay {
         self.life.began.fetch_add(1, Ordering::Relaxed);
-        UnderWay(&self.life)
+        UnderWay(Arc::clone(&self.life))
     }
 
     /// Drives a connection to its end, or until it was idle for too long (`None`).
@@ -130,12 +134,18 @@ impl Alive {
         poll_fn(|context| {
             life.waker.register(context.waker());
             match life.told.load(Ordering::Acquire) {
-                told::CLOSE => return Poll::Ready(None),
-                told::FINISH if !finishing => {
+                told::NOTHING_YET | told::SPEAK => {}
+                _ if finishing => {}
+                // Here nothing can begin in between, and what has begun since it was told is answered.
+                told::CLOSE if life.is_idle() => return Poll::Ready(None),
+                _ => {
+                    // What lies in the socket has come in time.
+                    if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                        return Poll::Ready(Some(ended));
+                    }
                     finishing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                _ => {}
             }
             connection.as_mut().poll(context).map(Some)
         })

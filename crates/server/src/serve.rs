@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::app::App;
 use crate::clock::random;
@@ -38,6 +38,10 @@ use crate::workers::Workers;
 
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long connections go on as before once a shutdown has begun: what their peers had sent by then is there, and the
+/// operating system has not told yet.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// How many requests one HTTP/2 connection may have under way. Enough for a keeper, few enough that a connection
 /// cannot hold many half-sent bodies.
@@ -105,6 +109,8 @@ impl Accepting<'_> {
         let mut connections = JoinSet::new();
         let places = Arc::new(Semaphore::new(self.max_connections));
         let mut looks = interval((self.idle_timeout / 2).max(Duration::from_millis(1)));
+        // After a pause of the whole process the two looks that close a connection must not come at once.
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shutdown = pin!(shutdown);
         loop {
             let next = async {
@@ -143,6 +149,7 @@ impl Accepting<'_> {
             }
         }
         drop(listener);
+        tokio::time::sleep(SETTLE).await;
         lives.finish();
         let finished = async { while connections.join_next().await.is_some() {} };
         if timeout(self.drain_timeout, finished).await.is_err() {
@@ -260,12 +267,16 @@ impl Conversation {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Pin<Box<impl Future<Output = Result<Response<Body>, Infallible>> + Send>> {
+        let under_way = self.alive.request();
         let (parts, body) = request.into_parts();
-        Box::pin(async move { Ok(self.request(&parts, body).await) })
+        Box::pin(async move {
+            let response = self.request(&parts, body).await;
+            drop(under_way);
+            Ok(response)
+        })
     }
 
     async fn request(&self, parts: &Parts, body: Incoming) -> Response<Body> {
-        let _under_way = self.alive.request();
         let server = &*self.server;
         let id = self.name(&parts.headers);
         let name = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();

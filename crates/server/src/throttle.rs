@@ -5,7 +5,7 @@
 //! entropy that the right one is still taken then: nobody can lock a client out. A password has not: it is not even
 //! compared until the minute is over. Only an authenticated client can get that far, and for its own attempts alone.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,7 +27,9 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// Counts wrong attempts.
 pub(crate) struct Throttle {
-    cells: Box<[AtomicU64]>,
+    /// Apart from each other: strangers guess at clients, and must not fill the cells of users.
+    clients: Box<[AtomicU64]>,
+    users: Box<[AtomicU64]>,
     keys: RandomState,
 }
 
@@ -60,7 +62,8 @@ impl Target<'_> {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), keys: RandomState::new() }
+        let cells = || (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        Self { clients: cells(), users: cells(), keys: RandomState::new() }
     }
 }
 
@@ -93,8 +96,12 @@ impl Throttle {
         over.then(|| Duration::from_secs(MINUTE - now.as_secs() % MINUTE))
     }
 
-    fn cell(&self, target: impl Hash) -> &AtomicU64 {
-        &self.cells[self.keys.hash_one(target) as usize % CELLS]
+    fn cell(&self, target: Target<'_>) -> &AtomicU64 {
+        let cells = match target {
+            Target::Client { .. } => &self.clients,
+            Target::User { .. } => &self.users,
+        };
+        &cells[self.keys.hash_one(target) as usize % CELLS]
     }
 }
 
@@ -128,6 +135,17 @@ mod tests {
         }
         let other = Target::User { realm: "r", client: "other", name: "ann" };
         assert_eq!(throttle.too_many(other, at), None);
+    }
+
+    #[test]
+    fn strangers_who_guess_at_clients_lock_no_user_out() {
+        let throttle = Throttle::default();
+        let at = Timestamp::from_secs(60);
+        // As many as there are cells, and more.
+        for number in 0..20 * CELLS {
+            throttle.wrong(Target::Client { realm: "r", id: &number.to_string() }, at);
+        }
+        assert_eq!(throttle.too_many(USER, at), None);
     }
 
     #[test]

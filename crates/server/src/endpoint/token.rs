@@ -12,7 +12,7 @@ use super::{Failure, Walk, Who, credential, cut};
 use crate::clock::identifiers;
 use crate::dialect::{GivenRefresh, Granted};
 use crate::http_answer::Body;
-use crate::keyring::Kind;
+use crate::keyring::{Kind, Signer};
 use crate::password::Busy;
 use crate::reuse::Reuse;
 use crate::throttle::Target;
@@ -42,6 +42,8 @@ impl Walk<'_> {
         };
         let granted = async {
             let mut issue = self.decide(&client, grant?).await?;
+            // Nothing is used up for what cannot be signed.
+            self.signer(&issue)?;
             let refresh = self.commit(&issue).await?;
             self.sign(&mut issue, refresh, credential(&client))
         };
@@ -90,6 +92,10 @@ impl Walk<'_> {
         let right = compared.inspect_err(|Busy| {
             self.app.metrics.shed.inc();
         })?;
+        // Of many at once, no more are told than one after the other would be.
+        if let Some(wait) = self.app.throttle.too_many(target, self.now) {
+            return Err(Failure::Throttled(wait));
+        }
         if !right {
             self.app.throttle.wrong(target, self.now);
         }
@@ -130,6 +136,11 @@ impl Walk<'_> {
         })
     }
 
+    fn signer(&self, issue: &Issue) -> Result<&Signer, Failure> {
+        let signer = self.state.keyring.signer(issue.algorithm, self.now);
+        signer.ok_or(Failure::Unavailable("no signing key is ready"))
+    }
+
     fn sign(
         &self,
         issue: &mut Issue,
@@ -147,10 +158,7 @@ impl Walk<'_> {
         let response = if let Some(again) = &again {
             answer(again.token(), None, refresh)
         } else {
-            let keyring = &self.state.keyring;
-            let signer = keyring
-                .signer(issue.algorithm, self.now)
-                .ok_or(Failure::Unavailable("no signing key is ready"))?;
+            let signer = self.signer(issue)?;
             let sign = |kind, claims: &str| {
                 signer.sign(kind, claims).ok_or(Failure::Unavailable("the signature failed"))
             };

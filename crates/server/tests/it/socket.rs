@@ -286,3 +286,28 @@ async fn connections_are_answered_on_threads_of_their_own() {
     stop.send(()).unwrap();
     timeout(PATIENCE, serving).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_shutdown_answers_what_lies_in_the_socket_already() {
+    let running = start(Limits::default()).await;
+    // Nobody is awaited in between: the server has accepted at most, and read nothing.
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(request("").as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        streams.push(stream);
+    }
+    for stream in &streams {
+        stream.try_write(request("").as_bytes()).unwrap();
+    }
+    running.stop.send(()).unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    for mut stream in streams {
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).await.unwrap();
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+    }
+}
