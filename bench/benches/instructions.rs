@@ -29,8 +29,10 @@ use tokenry_core::jose::{Algorithm, PreparedHeader, SigningKey, generate};
 use tokenry_core::master::Pepper;
 use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
 use tokenry_core::refresh::{RefreshToken, Sealer};
-use tokenry_core::request::{Credentials, GrantType, Presented, Received};
-use tokenry_core::{Client, MasterKey, Realm, Refusal, Scope, Secret, Timestamp, TokenRequest};
+use tokenry_core::request::{Asked, Credentials, GrantType, Presented, Received};
+use tokenry_core::{
+    Binding, Client, MasterKey, Realm, Refusal, Scope, Secret, Timestamp, TokenRequest,
+};
 use tokenry_server::{App, Body, Clock, Limits};
 use tokenry_store::{Change, Memory, Store as _};
 use tokio::runtime::Runtime;
@@ -76,26 +78,12 @@ fn basic() -> String {
 }
 
 fn realm() -> Realm {
+    let tokens =
+        TokenPolicy { signing: Algorithm::EdDsa, ..TokenPolicy::new(Duration::from_secs(300)) };
     Realm {
-        name: "r".into(),
-        issuer: "https://auth.example".parse().unwrap(),
-        aliases: vec![],
-        dialect: Default::default(),
-        tokens: TokenPolicy {
-            access: Duration::from_secs(300),
-            refresh: None,
-            signing: Algorithm::EdDsa,
-            id_token: false,
-            reuse: None,
-        },
         audience: vec!["https://api.example".into()],
         scopes: "read write".parse().unwrap(),
-        password_grant: false,
-        client_authentication: Default::default(),
-        endpoints: vec![],
-        keys: Default::default(),
-        not_before: Timestamp::EPOCH,
-        created_at: Timestamp::EPOCH,
+        ..Realm::new("r", "https://auth.example".parse().unwrap(), tokens)
     }
 }
 
@@ -177,7 +165,8 @@ struct Deciding {
 }
 
 fn deciding_in(realm: Realm) -> &'static Deciding {
-    let circumstances = Circumstances { realm: kept(realm), now: NOW, random: [7; 26] };
+    let circumstances =
+        Circumstances { realm: kept(realm), now: NOW, proven: Binding::NONE, random: [7; 26] };
     kept(Deciding { client: proving().authenticate().unwrap(), circumstances })
 }
 
@@ -193,7 +182,8 @@ struct Sealing {
 
 fn sealing() -> &'static Sealing {
     let Deciding { client, circumstances } = deciding_in(keeping_realm());
-    let Refresh::Give(token) = client_credentials(client, None, circumstances).unwrap().refresh
+    let Refresh::Give(token) =
+        client_credentials(client, Asked::default(), circumstances).unwrap().refresh
     else {
         unreachable!("the realm gives refresh tokens")
     };
@@ -302,7 +292,8 @@ fn authenticate_client(proving: &Proving) -> Result<AuthenticatedClient, Refusal
 #[library_benchmark(config = took(730))]
 #[bench::client_credentials(deciding())]
 fn decide((deciding, scope): (&Deciding, Scope)) -> Result<Issue, Refusal> {
-    client_credentials(&deciding.client, Some(black_box(scope)), &deciding.circumstances)
+    let asked = Asked { scope: Some(black_box(scope)), resources: Vec::new() };
+    client_credentials(&deciding.client, asked, &deciding.circumstances)
 }
 
 #[library_benchmark(config = took(11_151))]

@@ -53,22 +53,36 @@ fn write(grant: &Grant) -> String {
         form.push_str(&format!("&{name}="));
         value.bytes().for_each(|b| form.push_str(&format!("%{b:02x}")));
     };
-    let scope = match grant {
-        Grant::ClientCredentials { scope } => scope,
-        Grant::Password { username, password, scope } => {
+    let asked = match grant {
+        Grant::ClientCredentials { asked } => asked,
+        Grant::Password { username, password, asked } => {
             add("username", username);
             add("password", password.expose());
-            scope
+            asked
         }
-        Grant::RefreshToken { refresh_token, scope } => {
+        Grant::RefreshToken { refresh_token, asked } => {
             add("refresh_token", refresh_token.expose());
-            scope
+            asked
+        }
+        Grant::JwtBearer { assertion, asked } => {
+            add("assertion", assertion.expose());
+            asked
+        }
+        Grant::TokenExchange(exchange) => {
+            add("subject_token", exchange.subject.token.expose());
+            add("subject_token_type", exchange.subject.kind.as_str());
+            if let Some(actor) = &exchange.actor {
+                add("actor_token", actor.token.expose());
+                add("actor_token_type", actor.kind.as_str());
+            }
+            &exchange.asked
         }
         other => panic!("a grant this target does not know: {other:?}"),
     };
     // A scope of spaces alone has no tokens; written out it would be no parameter at all.
-    if let Some(scope) = scope {
+    if let Some(scope) = &asked.scope {
         add("scope", if scope.is_empty() { " " } else { scope.as_str() });
     }
+    asked.resources.iter().for_each(|resource| add("resource", resource));
     form
 }

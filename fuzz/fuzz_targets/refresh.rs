@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use tokenry_core::binding::Binding;
 use tokenry_core::family::FamilyId;
 use tokenry_core::refresh::{PREFIX, RefreshToken, Sealer, Subject};
 use tokenry_core::{MasterKey, Scope, Timestamp};
@@ -60,6 +61,7 @@ fn token(from: &mut Unstructured<'_>) -> Result<RefreshToken> {
             id => Subject::User { name: text(from)?, id },
         },
         scope: text(from)?.parse().unwrap_or(Scope::empty()),
+        binding: Binding { key: from.arbitrary()?, certificate: from.arbitrary()? },
         audience: (0..from.int_in_range(0..=8)?).map(|_| text(from)).collect::<Result<_>>()?,
     })
 }

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
-use tokenry_core::realm::{ClientAuthentication, Dialect, Endpoint, Realm, RefreshPolicy, Rotate};
-use tokenry_core::scope::Scope;
+use tokenry_core::realm::{Realm, RefreshPolicy, Rotate};
 use tokenry_core::{Client, Timestamp};
 use tokenry_store::{Change, Snapshot};
 
-use crate::duration;
 use crate::realm_file::{Declaration, DeclaredClient};
+
+mod fields;
+
+use fields::{Fields, client_fields, realm_fields};
 
 /// What has to be done so that what is declared is so.
 #[derive(Clone, Debug, PartialEq)]
@@ -275,133 +277,6 @@ fn stops_rotating(old: Option<&RefreshPolicy>, new: Option<&RefreshPolicy>) -> b
     let rotates =
         |policy: Option<&RefreshPolicy>| policy.is_some_and(|p| p.policy == Rotate::Rotate);
     rotates(old) && !rotates(new)
-}
-
-/// Fields in the words of a realm file; `None` where there is nothing to write.
-type Fields = Vec<(&'static str, Option<String>)>;
-
-fn realm_fields(realm: &Realm) -> Fields {
-    // Taken apart completely, so that a new field cannot be forgotten here.
-    let Realm {
-        name: _,
-        issuer,
-        aliases,
-        dialect,
-        tokens,
-        audience,
-        scopes,
-        password_grant,
-        client_authentication,
-        endpoints,
-        keys,
-        not_before: _,
-        created_at: _,
-    } = realm;
-    vec![
-        ("issuer", Some(issuer.to_string())),
-        ("aliases", list(aliases)),
-        (
-            "dialect",
-            Some(match dialect {
-                Dialect::Rfc => "rfc".to_owned(),
-                Dialect::Keycloak => "keycloak".to_owned(),
-            }),
-        ),
-        ("scopes", scope(scopes)),
-        ("audience", list(audience)),
-        ("password_grant", Some(password_grant.to_string())),
-        ("client_authentication", Some(authentication(*client_authentication).to_owned())),
-        ("tokens.access", Some(duration::write(tokens.access))),
-        ("tokens.refresh", tokens.refresh.as_ref().map(refresh)),
-        ("tokens.signing", Some(tokens.signing.to_string())),
-        ("tokens.id_token", Some(tokens.id_token.to_string())),
-        ("tokens.reuse", tokens.reuse.map(duration::write)),
-        ("keys.rotate_every", Some(duration::write(keys.rotate_every))),
-        ("keys.announce", Some(duration::write(keys.announce))),
-        ("keys.linger", Some(duration::write(keys.linger))),
-        ("endpoints", list(&endpoints.iter().map(endpoint).collect::<Vec<_>>())),
-    ]
-}
-
-fn client_fields(client: &Client) -> Fields {
-    let Client {
-        realm: _,
-        id: _,
-        enabled,
-        grants,
-        scope: own_scope,
-        default_scope,
-        audience,
-        access,
-        refresh: own_refresh,
-        signing,
-        reuse,
-        client_authentication,
-        introspects,
-        not_before: _,
-        created_at: _,
-        credentials: _,
-    } = client;
-    vec![
-        ("enabled", Some(enabled.to_string())),
-        ("grants", list(&grants.iter().map(|grant| grant.to_string()).collect::<Vec<_>>())),
-        ("scope", scope(own_scope)),
-        (
-            "default_scope",
-            default_scope.as_ref().map(|s| scope(s).unwrap_or_else(|| "[]".to_owned())),
-        ),
-        ("audience", list(audience)),
-        ("access", access.map(duration::write)),
-        ("refresh", own_refresh.as_deref().map(refresh)),
-        ("signing", signing.map(|s| s.to_string())),
-        ("reuse", reuse.map(duration::write)),
-        ("client_authentication", client_authentication.map(|a| authentication(a).to_owned())),
-        ("introspects", list(introspects)),
-    ]
-}
-
-fn list(items: &[String]) -> Option<String> {
-    (!items.is_empty()).then(|| items.join(", "))
-}
-
-fn scope(scope: &Scope) -> Option<String> {
-    list(&scope.tokens().map(str::to_owned).collect::<Vec<_>>())
-}
-
-const fn authentication(authentication: ClientAuthentication) -> &'static str {
-    match authentication {
-        ClientAuthentication::Required => "required",
-        ClientAuthentication::Optional => "optional",
-    }
-}
-
-fn refresh(refresh: &RefreshPolicy) -> String {
-    let RefreshPolicy { lifetime, max_lifetime, policy, grace, client_credentials } = refresh;
-    let mut parts = vec![match policy {
-        Rotate::Keep => "keep".to_owned(),
-        Rotate::Reissue => "reissue".to_owned(),
-        Rotate::Rotate => format!("rotate with grace {}", duration::write(*grace)),
-    }];
-    parts.push(format!("lifetime {}", duration::write(*lifetime)));
-    if let Some(most) = max_lifetime {
-        parts.push(format!("at most {}", duration::write(*most)));
-    }
-    if *client_credentials {
-        parts.push("also for client_credentials".to_owned());
-    }
-    parts.join(", ")
-}
-
-fn endpoint(endpoint: &Endpoint) -> String {
-    let Endpoint { path, grant, client, token_type, invalid_grant_status } = endpoint;
-    let mut text = format!("{path} ({grant} for {client}");
-    if let Some(token_type) = token_type {
-        text.push_str(&format!(", token_type {token_type}"));
-    }
-    if let Some(status) = invalid_grant_status {
-        text.push_str(&format!(", invalid_grant {status}"));
-    }
-    text + ")"
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jose::Algorithm;
 use crate::master::Pepper;
+use crate::particulars::{self, Particulars};
 use crate::realm::{ClientAuthentication, Endpoint, RefreshPolicy};
 use crate::refresh::RefreshToken;
 use crate::request::{GrantSet, Presented};
@@ -51,9 +52,9 @@ pub struct Client {
     /// Whether a refresh needs client authentication, where it differs from the realm.
     #[serde(default)]
     pub client_authentication: Option<ClientAuthentication>,
-    /// The audiences whose tokens it may introspect, beside its own tokens and those that are for it; `*`: all.
+    /// What few clients have; see [`particulars`](Self::particulars).
     #[serde(default)]
-    pub introspects: Box<[String]>,
+    pub particulars: Option<Box<Particulars>>,
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
@@ -81,11 +82,16 @@ impl Client {
             signing: None,
             reuse: None,
             client_authentication: None,
-            introspects: Box::default(),
+            particulars: None,
             not_before: Timestamp::EPOCH,
             created_at,
             credentials: Vec::new(),
         }
+    }
+
+    /// What the client has that few have.
+    pub fn particulars(&self) -> &Particulars {
+        self.particulars.as_deref().unwrap_or(&particulars::NONE)
     }
 }
 
@@ -506,6 +512,7 @@ mod tests {
             subject: crate::refresh::Subject::Client,
             scope: Scope::empty(),
             audience: vec![],
+            binding: Default::default(),
             started_at: NOW,
             issued_at: NOW,
             expires_at: NOW,

@@ -46,6 +46,11 @@ impl<'a> Form<'a> {
         self.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
 
+    /// All values of a parameter, in order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(move |(own, _)| own == name).map(|(_, value)| &**value)
+    }
+
     /// The names of all parameters.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parameters.iter().map(|(name, _)| &**name)

@@ -1,5 +1,6 @@
 //! Whether a token that somebody presents is good, and who may know it (RFC 7662, RFC 7009).
 
+use crate::binding::Binding;
 use crate::family::FamilyId;
 use crate::grant::{self, Standing};
 use crate::jose::Claims;
@@ -79,7 +80,7 @@ impl AccessToken {
                 (client.clone(), claims.sub.as_ref() == Some(&client))
             }
             Dialect::Keycloak => {
-                (text("typ") == Some("Bearer")).then_some(())?;
+                matches!(text("typ"), Some("Bearer" | "DPoP")).then_some(())?;
                 (text("azp")?.to_owned(), claims.client_id.is_some())
             }
         };
@@ -95,6 +96,16 @@ impl AccessToken {
             client,
             claims,
         })
+    }
+
+    /// The keys that it is good with alone. `None`: it says so in a way that nobody here has written.
+    pub fn binding(&self) -> Option<Binding> {
+        self.claims.cnf.as_ref().map_or(Some(Binding::NONE), Binding::from_cnf)
+    }
+
+    /// Whether it is good with a DPoP proof alone.
+    pub fn is_bound_to_key(&self) -> bool {
+        self.binding().is_some_and(|binding| binding.key.is_some())
     }
 
     /// Whether it is good at `now`.
@@ -137,20 +148,24 @@ pub fn may_know(
     audience: Option<&Audience>,
     dialect: Dialect,
 ) -> bool {
-    let is_its = |one: &str| one == caller.id || caller.introspects.iter().any(|own| own == one);
+    let is_its = |one: &str| {
+        one == caller.id || caller.particulars().introspects.iter().any(|own| own == one)
+    };
     dialect == Dialect::Keycloak
         || caller.id == client
-        || caller.introspects.iter().any(|own| own == "*")
+        || caller.particulars().introspects.iter().any(|own| own == "*")
         || audience.is_some_and(|audience| audience.iter().any(is_its))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::particulars::Particulars;
 
     fn caller(introspects: &[&str]) -> Client {
         let introspects = introspects.iter().map(|one| (*one).to_owned()).collect();
-        Client { introspects, ..Client::new("r", "api", Timestamp::EPOCH) }
+        let particulars = Particulars { introspects, ..Particulars::default() }.boxed();
+        Client { particulars, ..Client::new("r", "api", Timestamp::EPOCH) }
     }
 
     #[test]
@@ -169,7 +184,7 @@ mod tests {
         ];
         for (caller, client, audience, expected) in cases {
             let known = may_know(&caller, client, audience, Dialect::Rfc);
-            assert_eq!(known, expected, "{:?} {client} {audience:?}", caller.introspects);
+            assert_eq!(known, expected, "{:?} {client} {audience:?}", caller.particulars);
             assert!(may_know(&caller, client, audience, Dialect::Keycloak));
         }
     }

@@ -16,7 +16,9 @@
 //! the caller), browsers.
 
 pub mod assertion;
+pub mod binding;
 pub mod client;
+pub mod dpop;
 pub mod family;
 mod form;
 pub mod grant;
@@ -24,6 +26,7 @@ pub mod introspection;
 pub mod jose;
 pub mod key;
 pub mod master;
+pub mod particulars;
 pub mod realm;
 pub mod refresh;
 pub mod refusal;
@@ -33,9 +36,11 @@ pub mod secret;
 pub mod time;
 pub mod user;
 
+pub use binding::Binding;
 pub use client::Client;
 pub use grant::Issue;
 pub use master::MasterKey;
+pub use particulars::Particulars;
 pub use realm::Realm;
 pub use refusal::Refusal;
 pub use request::TokenRequest;

@@ -49,6 +49,11 @@ impl MasterKey {
         })
     }
 
+    /// The key of the nonces that a realm gives for DPoP proofs.
+    pub(crate) fn nonce_key(&self, realm: &str) -> Zeroizing<[u8; 32]> {
+        self.derive(&["dpop nonce", realm])
+    }
+
     /// Seals a secret that is to be stored, for one purpose (such as `signing key` and its `kid`).
     ///
     /// AES-256-GCM under a key of that purpose; 12 bytes of nonce, the ciphertext, 16 bytes of tag.

@@ -10,6 +10,12 @@ use crate::jose::Algorithm;
 use crate::request::GrantType;
 use crate::{Scope, Timestamp};
 
+mod policy;
+
+pub use policy::{
+    CertificatePolicy, DpopPolicy, Profile, RegistrationPolicy, Resource, Trust, TrustedKeys,
+};
+
 /// An issuer with its policy: what should be, as an operator declared it.
 ///
 /// Everything a realm publishes is computed from this value, never from what a request says of its own host.
@@ -45,12 +51,66 @@ pub struct Realm {
     /// How signing keys come and go.
     #[serde(default)]
     pub keys: KeyPolicy,
+    /// What a request may say that its tokens are to be for, beside [`audience`](Self::audience).
+    #[serde(default)]
+    pub resources: Vec<Resource>,
+    /// Whether one token may be for several of them (RFC 9700 §2.3 has one audience).
+    #[serde(default)]
+    pub several_resources: bool,
+    /// Proofs of possession.
+    #[serde(default)]
+    pub dpop: DpopPolicy,
+    /// Client certificates; `None`: they mean nothing here.
+    #[serde(default)]
+    pub certificates: Option<CertificatePolicy>,
+    /// Other issuers that are believed.
+    #[serde(default)]
+    pub trusts: Vec<Trust>,
+    /// Registration by clients themselves; `None`: closed.
+    #[serde(default)]
+    pub registration: Option<RegistrationPolicy>,
+    /// The rules that it obeys as a whole.
+    #[serde(default)]
+    pub profile: Profile,
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
     /// When it was registered. What was issued before is of another realm that had its name.
     #[serde(default)]
     pub created_at: Timestamp,
+}
+
+impl Realm {
+    /// A realm without anything that has to be turned on.
+    pub fn new(name: impl Into<String>, issuer: Issuer, tokens: TokenPolicy) -> Self {
+        Self {
+            name: name.into(),
+            issuer,
+            aliases: Vec::new(),
+            dialect: Dialect::default(),
+            tokens,
+            audience: Vec::new(),
+            scopes: Scope::empty(),
+            password_grant: false,
+            client_authentication: ClientAuthentication::default(),
+            endpoints: Vec::new(),
+            keys: KeyPolicy::default(),
+            resources: Vec::new(),
+            several_resources: false,
+            dpop: DpopPolicy::default(),
+            certificates: None,
+            trusts: Vec::new(),
+            registration: None,
+            profile: Profile::default(),
+            not_before: Timestamp::EPOCH,
+            created_at: Timestamp::EPOCH,
+        }
+    }
+
+    /// The trusted issuer that writes this `iss`.
+    pub fn trust(&self, issuer: &str) -> Option<&Trust> {
+        self.trusts.iter().find(|trust| trust.issuer == issuer)
+    }
 }
 
 /// Whether `name` may name a realm, a user or a credential: 1 to 100 of `A-Z a-z 0-9 . _ - @`.
@@ -224,6 +284,23 @@ pub struct TokenPolicy {
     /// refresh token are never given twice.
     #[serde(default)]
     pub reuse: Option<Duration>,
+    /// Whether access tokens are opaque: random, and known to the store alone by their digest.
+    #[serde(default)]
+    pub opaque: bool,
+}
+
+impl TokenPolicy {
+    /// Access tokens of this lifetime, signed with ES256, and nothing else.
+    pub const fn new(access: Duration) -> Self {
+        Self {
+            access,
+            refresh: None,
+            signing: es256(),
+            id_token: false,
+            reuse: None,
+            opaque: false,
+        }
+    }
 }
 
 const fn es256() -> Algorithm {

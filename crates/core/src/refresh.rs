@@ -16,6 +16,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use crate::binding::Binding;
 use crate::family::FamilyId;
 use crate::master::RefreshKeys;
 use crate::realm::RefreshPolicy;
@@ -27,8 +28,9 @@ pub const PREFIX: &str = "tkr_";
 /// The longest refresh token that is looked at, in characters. Ours have a few hundred.
 const MAX_LEN: usize = 8 * 1024;
 
-/// The version of the content's encoding.
+/// The version of the content's encoding, without a binding and with one.
 const VERSION: u8 = 1;
+const BOUND: u8 = 2;
 
 /// What a refresh token says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +47,8 @@ pub struct RefreshToken {
     pub scope: Scope,
     /// The `aud` of its access tokens.
     pub audience: Vec<String>,
+    /// The keys that it is good with alone.
+    pub binding: Binding,
     /// When the family began.
     pub started_at: Timestamp,
     /// When this token was issued.
@@ -149,9 +153,17 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// Fixed-width numbers first, then texts with two bytes of length before each; all big-endian.
+/// Fixed-width numbers first, then texts with two bytes of length before each; all big-endian. A binding stands before
+/// all: which keys there are, and 32 bytes for each.
 fn encode(token: &RefreshToken, out: &mut Vec<u8>) {
-    out.push(VERSION);
+    if token.binding.is_none() {
+        out.push(VERSION);
+    } else {
+        let Binding { key, certificate } = &token.binding;
+        out.push(BOUND);
+        out.push(u8::from(key.is_some()) | u8::from(certificate.is_some()) << 1);
+        out.extend(key.iter().chain(certificate).flatten());
+    }
     out.extend_from_slice(&token.family.0);
     out.extend_from_slice(&token.generation.to_be_bytes());
     for at in [token.started_at, token.issued_at, token.expires_at] {
@@ -178,9 +190,16 @@ fn encode(token: &RefreshToken, out: &mut Vec<u8>) {
 
 fn decode(content: &[u8]) -> Option<RefreshToken> {
     let mut rest = Reader(content);
-    if rest.take::<1>()? != [VERSION] {
-        return None;
-    }
+    let binding = match rest.take()? {
+        [VERSION] => Binding::NONE,
+        [BOUND] => {
+            let [which @ 1..=3] = rest.take()? else { return None };
+            let key = if which & 1 == 0 { None } else { Some(rest.take()?) };
+            let certificate = if which & 2 == 0 { None } else { Some(rest.take()?) };
+            Binding { key, certificate }
+        }
+        _ => return None,
+    };
     let family = FamilyId(rest.take()?);
     let generation = u32::from_be_bytes(rest.take()?);
     let mut time = || Some(Timestamp::from_millis(u64::from_be_bytes(rest.take()?)));
@@ -203,6 +222,7 @@ fn decode(content: &[u8]) -> Option<RefreshToken> {
         subject,
         scope,
         audience,
+        binding,
         started_at,
         issued_at,
         expires_at,
@@ -240,6 +260,7 @@ mod tests {
             subject: Subject::User { name: "ada".into(), id: "0190".into() },
             scope: "read write".parse().unwrap(),
             audience: vec!["https://api.example".into(), "b".into()],
+            binding: Binding::NONE,
             started_at: Timestamp::from_secs(100),
             issued_at: Timestamp::from_millis(200_001),
             expires_at: Timestamp::from_secs(300),
@@ -258,6 +279,11 @@ mod tests {
         assert_eq!(sealer().open(text.expose()), Ok(token()));
         let for_client = RefreshToken { subject: Subject::Client, audience: vec![], ..token() };
         assert_eq!(sealer().open(sealer().seal(&for_client).expose()), Ok(for_client));
+        let (a, b) = (Some([1; 32]), Some([2; 32]));
+        for (key, certificate) in [(a, None), (None, b), (a, b)] {
+            let bound = RefreshToken { binding: Binding { key, certificate }, ..token() };
+            assert_eq!(sealer().open(sealer().seal(&bound).expose()), Ok(bound));
+        }
     }
 
     #[test]
@@ -299,7 +325,7 @@ mod tests {
         encode(&token(), &mut content);
         assert_eq!(content[0], VERSION);
         assert_eq!(decode(&content), Some(token()));
-        for version in [0, 2, 255] {
+        for version in [0, 3, 255] {
             content[0] = version;
             assert_eq!(decode(&content), None, "version {version}");
         }

@@ -55,7 +55,30 @@ pub enum Refusal {
     /// The client may not have this scope.
     ScopeNotAllowed(String),
 
+    /// What the token is to be for is no URI, unknown, or not for this client.
+    InvalidTarget(String),
+    /// The request names several resources, and the realm gives tokens for one.
+    SeveralTargets,
+
+    // The request does not prove what it must.
+    /// A DPoP proof is missing.
+    NoProof,
+    /// The DPoP proof is not good (named).
+    BadProof(&'static str),
+    /// The DPoP proof was presented before.
+    ProofReused,
+    /// The DPoP proof has no nonce of this server, or an old one.
+    NonceNeeded,
+    /// A client certificate is missing.
+    NoCertificate,
+
     // The grant is not good.
+    /// The JWT of another issuer is not good (named).
+    BadForeignToken(&'static str),
+    /// The subject token or actor token is not good (named).
+    BadExchangedToken(&'static str),
+    /// The refresh token is bound to a key that the request has not proved to have.
+    WrongKey,
     /// No such user, or another password; nobody can tell which.
     WrongPassword,
     /// The user may have no tokens for now.
@@ -85,7 +108,13 @@ impl Refusal {
             Self::ContentType
             | Self::MalformedRequest(_)
             | Self::MissingParameter(_)
+            | Self::NoCertificate
+            // RFC 8693 §2.2.2: "If [...] either subject_token or actor_token are invalid for any reason [...]"
+            | Self::BadExchangedToken(_)
             | Self::RepeatedParameter(_) => ErrorCode::InvalidRequest,
+            Self::InvalidTarget(_) | Self::SeveralTargets => ErrorCode::InvalidTarget,
+            Self::NoProof | Self::BadProof(_) | Self::ProofReused => ErrorCode::InvalidDpopProof,
+            Self::NonceNeeded => ErrorCode::UseDpopNonce,
             Self::MalformedScope | Self::ScopeNotAllowed(_) => ErrorCode::InvalidScope,
             Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
             // One code for all of them, so that nobody can ask which clients exist.
@@ -101,7 +130,9 @@ impl Refusal {
             | Self::UnsupportedScheme
             | Self::WrongSecret => ErrorCode::InvalidClient,
             Self::GrantNotAllowed | Self::TokenOfAnotherClient => ErrorCode::UnauthorizedClient,
-            Self::WrongPassword
+            Self::BadForeignToken(_)
+            | Self::WrongKey
+            | Self::WrongPassword
             | Self::UserDisabled
             | Self::NotARefreshToken
             | Self::RefreshTokenExpired
@@ -135,6 +166,18 @@ impl fmt::Display for Refusal {
             Self::WrongSecret => write!(f, "wrong client secret"),
             Self::GrantNotAllowed => write!(f, "the client may not use this grant"),
             Self::ScopeNotAllowed(token) => write!(f, "the client may not have scope {token:?}"),
+            Self::InvalidTarget(resource) => {
+                write!(f, "the client may not have tokens for {resource:?}")
+            }
+            Self::SeveralTargets => write!(f, "a token is for one resource here"),
+            Self::NoProof => write!(f, "no DPoP proof"),
+            Self::BadProof(why) => write!(f, "bad DPoP proof: {why}"),
+            Self::ProofReused => write!(f, "the DPoP proof was presented before"),
+            Self::NonceNeeded => write!(f, "the DPoP proof has no nonce of ours, or an old one"),
+            Self::NoCertificate => write!(f, "no client certificate"),
+            Self::BadForeignToken(why) => write!(f, "bad token of another issuer: {why}"),
+            Self::BadExchangedToken(why) => write!(f, "bad subject or actor token: {why}"),
+            Self::WrongKey => write!(f, "the refresh token is bound to another key"),
             Self::WrongPassword => write!(f, "unknown user or wrong password"),
             Self::UserDisabled => write!(f, "the user is disabled"),
             Self::NotARefreshToken => write!(f, "not a refresh token of this realm"),
@@ -163,38 +206,50 @@ impl From<MalformedScope> for Refusal {
 pub enum ErrorCode {
     /// `invalid_client`
     InvalidClient,
+    /// `invalid_dpop_proof` (RFC 9449 §5)
+    InvalidDpopProof,
     /// `invalid_grant`
     InvalidGrant,
     /// `invalid_request`
     InvalidRequest,
     /// `invalid_scope`
     InvalidScope,
+    /// `invalid_target` (RFC 8707 §2)
+    InvalidTarget,
     /// `unauthorized_client`
     UnauthorizedClient,
     /// `unsupported_grant_type`
     UnsupportedGrantType,
+    /// `use_dpop_nonce` (RFC 9449 §8)
+    UseDpopNonce,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::InvalidClient,
+        Self::InvalidDpopProof,
         Self::InvalidGrant,
         Self::InvalidRequest,
         Self::InvalidScope,
+        Self::InvalidTarget,
         Self::UnauthorizedClient,
         Self::UnsupportedGrantType,
+        Self::UseDpopNonce,
     ];
 
     /// The code as it is written in the response.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidClient => "invalid_client",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 }

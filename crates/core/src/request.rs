@@ -51,11 +51,21 @@ pub enum GrantType {
     Password,
     /// RFC 6749 §6.
     RefreshToken,
+    /// A token of another issuer (RFC 7523 §2.1).
+    JwtBearer,
+    /// RFC 8693.
+    TokenExchange,
 }
 
 impl GrantType {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::ClientCredentials, Self::Password, Self::RefreshToken];
+    pub const ALL: [Self; 5] = [
+        Self::ClientCredentials,
+        Self::Password,
+        Self::RefreshToken,
+        Self::JwtBearer,
+        Self::TokenExchange,
+    ];
 
     /// The value of `grant_type`.
     pub const fn as_str(self) -> &'static str {
@@ -63,10 +73,21 @@ impl GrantType {
             Self::ClientCredentials => "client_credentials",
             Self::Password => "password",
             Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
-    /// The grant of this name.
+    /// What people call it: the value of `grant_type` without its namespace.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::JwtBearer => "jwt-bearer",
+            Self::TokenExchange => "token-exchange",
+            other => other.as_str(),
+        }
+    }
+
+    /// The grant of this name, as it is on the wire.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.as_str() == name)
     }
@@ -129,14 +150,23 @@ impl fmt::Display for GrantType {
     }
 }
 
+/// What a request asks of the tokens that it is to be given, whatever its grant.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Asked {
+    /// The scope (RFC 6749 §3.3).
+    pub scope: Option<Scope>,
+    /// What the tokens are to be for (RFC 8707 §2, RFC 8693 §2.1 `audience`), as written.
+    pub resources: Vec<String>,
+}
+
 /// The grant a request asks for, with the parameters of that grant and no others.
 #[derive(Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Grant {
     /// `client_credentials`
     ClientCredentials {
-        /// The scope asked for.
-        scope: Option<Scope>,
+        /// What is asked for.
+        asked: Asked,
     },
     /// `password`
     Password {
@@ -144,16 +174,71 @@ pub enum Grant {
         username: String,
         /// The password presented.
         password: Secret,
-        /// The scope asked for.
-        scope: Option<Scope>,
+        /// What is asked for.
+        asked: Asked,
     },
     /// `refresh_token`
     RefreshToken {
         /// The refresh token presented.
         refresh_token: Secret,
-        /// The scope asked for.
-        scope: Option<Scope>,
+        /// What is asked for.
+        asked: Asked,
     },
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`
+    JwtBearer {
+        /// The JWT of another issuer.
+        assertion: Secret,
+        /// What is asked for.
+        asked: Asked,
+    },
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`
+    TokenExchange(Box<Exchange>),
+}
+
+/// What a token exchange presents (RFC 8693 §2.1).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exchange {
+    /// Whom the new token is to be about.
+    pub subject: PresentedToken,
+    /// Who acts for that subject, if it is not the subject itself.
+    pub actor: Option<PresentedToken>,
+    /// What is asked for.
+    pub asked: Asked,
+}
+
+/// A token that stands for somebody.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PresentedToken {
+    /// The token.
+    pub token: Secret,
+    /// What kind of token it is said to be.
+    pub kind: TokenType,
+}
+
+/// The token types of RFC 8693 §3 that are taken or given here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenType {
+    /// An access token of this realm.
+    AccessToken,
+    /// A JWT, of this realm or of another issuer.
+    Jwt,
+}
+
+impl TokenType {
+    /// The URI.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self, Refusal> {
+        [Self::AccessToken, Self::Jwt]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or(Refusal::MalformedRequest("a token type that is not taken or given here"))
+    }
 }
 
 impl Grant {
@@ -163,6 +248,8 @@ impl Grant {
             Self::ClientCredentials { .. } => GrantType::ClientCredentials,
             Self::Password { .. } => GrantType::Password,
             Self::RefreshToken { .. } => GrantType::RefreshToken,
+            Self::JwtBearer { .. } => GrantType::JwtBearer,
+            Self::TokenExchange(_) => GrantType::TokenExchange,
         }
     }
 }
@@ -199,7 +286,7 @@ pub struct Presented {
 }
 
 /// The parameters that may be sent once (RFC 6749 §3.2), and never in the URL (§2.3.1).
-pub(crate) const ONCE: [&str; 10] = [
+pub(crate) const ONCE: [&str; 15] = [
     "grant_type",
     "scope",
     "client_id",
@@ -210,19 +297,16 @@ pub(crate) const ONCE: [&str; 10] = [
     "client_assertion",
     "client_assertion_type",
     "assertion",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
 ];
 
 /// Further parameters that have no business in the URL of the token endpoint.
-const NEVER_IN_QUERY: [&str; 8] = [
-    "code",
-    "redirect_uri",
-    "resource",
-    "audience",
-    "subject_token",
-    "actor_token",
-    "access_token",
-    "token",
-];
+const NEVER_IN_QUERY: [&str; 6] =
+    ["code", "redirect_uri", "resource", "audience", "access_token", "token"];
 
 impl<'a> Received<'a> {
     /// The form, if it is one, and if nothing of it stands in the URL.
@@ -264,17 +348,61 @@ impl Grant {
         }
         let scope =
             form.get("scope").map(str::parse).transpose()?.filter(|s: &Scope| !s.is_empty());
+        let mut asked = Asked { scope, resources: listed(form, "resource")? };
         let need = |name| form.get(name).ok_or(Refusal::MissingParameter(name));
         Ok(match grant {
-            GrantType::ClientCredentials => Self::ClientCredentials { scope },
+            GrantType::ClientCredentials => Self::ClientCredentials { asked },
             GrantType::Password => Self::Password {
                 username: need("username")?.to_owned(),
                 password: Secret::new(need("password")?),
-                scope,
+                asked,
             },
             GrantType::RefreshToken => {
-                Self::RefreshToken { refresh_token: Secret::new(need("refresh_token")?), scope }
+                Self::RefreshToken { refresh_token: Secret::new(need("refresh_token")?), asked }
             }
+            GrantType::JwtBearer => {
+                Self::JwtBearer { assertion: Secret::new(need("assertion")?), asked }
+            }
+            GrantType::TokenExchange => {
+                asked.resources.extend(listed(form, "audience")?);
+                Self::TokenExchange(Box::new(Exchange::from_form(form, asked)?))
+            }
+        })
+    }
+}
+
+/// How many resources one request may name: each is looked for among those of the realm.
+const MAX_RESOURCES: usize = 16;
+
+/// All values of a parameter that may be sent several times (RFC 8707 §2).
+fn listed(form: &Form<'_>, name: &'static str) -> Result<Vec<String>, Refusal> {
+    let values: Vec<String> = form.all(name).take(MAX_RESOURCES + 1).map(str::to_owned).collect();
+    if values.len() > MAX_RESOURCES {
+        return Err(Refusal::RepeatedParameter(name));
+    }
+    Ok(values)
+}
+
+impl Exchange {
+    fn from_form(form: &Form<'_>, asked: Asked) -> Result<Self, Refusal> {
+        let presented =
+            |token: &'static str, kind: &'static str| match (form.get(token), form.get(kind)) {
+                (None, None) => Ok(None),
+                (Some(token), Some(kind)) => Ok(Some(PresentedToken {
+                    token: Secret::new(token),
+                    kind: TokenType::named(kind)?,
+                })),
+                (Some(_), None) => Err(Refusal::MissingParameter(kind)),
+                (None, Some(_)) => Err(Refusal::MissingParameter(token)),
+            };
+        let subject = presented("subject_token", "subject_token_type")?;
+        if let Some(requested) = form.get("requested_token_type") {
+            TokenType::named(requested)?;
+        }
+        Ok(Self {
+            subject: subject.ok_or(Refusal::MissingParameter("subject_token"))?,
+            actor: presented("actor_token", "actor_token_type")?,
+            asked,
         })
     }
 }
@@ -418,22 +546,30 @@ mod tests {
     #[test]
     fn each_grant_holds_its_own_parameters() {
         let cases = [
-            ("grant_type=client_credentials", Ok(Grant::ClientCredentials { scope: None })),
+            (
+                "grant_type=client_credentials",
+                Ok(Grant::ClientCredentials { asked: Asked::default() }),
+            ),
             (
                 "grant_type=client_credentials&scope=b+a",
-                Ok(Grant::ClientCredentials { scope: Some("a b".parse().unwrap()) }),
+                Ok(Grant::ClientCredentials {
+                    asked: Asked { scope: Some("a b".parse().unwrap()), ..Asked::default() },
+                }),
             ),
             (
                 "grant_type=password&username=u&password=p",
                 Ok(Grant::Password {
                     username: "u".into(),
                     password: Secret::new("p"),
-                    scope: None,
+                    asked: Asked::default(),
                 }),
             ),
             (
                 "grant_type=refresh_token&refresh_token=r",
-                Ok(Grant::RefreshToken { refresh_token: Secret::new("r"), scope: None }),
+                Ok(Grant::RefreshToken {
+                    refresh_token: Secret::new("r"),
+                    asked: Asked::default(),
+                }),
             ),
             ("grant_type=refresh_token", Err(InvalidRequest)),
             ("grant_type=password&username=u", Err(InvalidRequest)),
@@ -459,6 +595,56 @@ mod tests {
     }
 
     #[test]
+    fn row_009_resources_and_audiences_may_be_several() {
+        let Ok(Grant::ClientCredentials { asked }) = grant(
+            "grant_type=client_credentials&resource=urn:a&resource=https%3A%2F%2Fb&audience=c",
+        ) else {
+            panic!("refused");
+        };
+        assert_eq!(asked.resources, ["urn:a", "https://b"]);
+        let exchange = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=s\
+             &subject_token_type=urn:ietf:params:oauth:token-type:access_token";
+        let several = format!("{exchange}&audience=a&resource=urn:b&audience=c");
+        let Ok(Grant::TokenExchange(exchange)) = grant(&several) else { panic!("refused") };
+        assert_eq!(exchange.asked.resources, ["urn:b", "a", "c"]);
+        let many = "&resource=urn:a".repeat(MAX_RESOURCES + 1);
+        assert_eq!(grant(&format!("grant_type=client_credentials{many}")), Err(InvalidRequest));
+    }
+
+    #[test]
+    fn row_077_row_125_row_126_a_token_and_its_type_come_together() {
+        const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+        const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange";
+        let bearer = "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer";
+        assert_eq!(grant(bearer), Err(InvalidRequest));
+        assert!(grant(&format!("{bearer}&assertion=a")).is_ok());
+        let subject = format!("&subject_token=s&subject_token_type={JWT}");
+        let actor = format!("{subject}&actor_token=a&actor_token_type={JWT}");
+        for (parameters, good) in [
+            (subject.as_str(), true),
+            (&actor, true),
+            (&format!("{subject}&requested_token_type={JWT}"), true),
+            (
+                &format!("{subject}&requested_token_type=urn:ietf:params:oauth:token-type:saml2"),
+                false,
+            ),
+            ("", false),
+            ("&subject_token=s", false),
+            (&format!("&subject_token_type={JWT}"), false),
+            (&format!("{subject}&actor_token=a"), false),
+            (&format!("{subject}&actor_token_type={JWT}"), false),
+            (
+                "&subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:refresh_token",
+                false,
+            ),
+        ] {
+            let asked = grant(&format!("{EXCHANGE}{parameters}"));
+            assert_eq!(asked.is_ok(), good, "{parameters}: {asked:?}");
+            assert!(good || asked == Err(InvalidRequest), "{parameters}");
+        }
+    }
+
+    #[test]
     fn row_010_row_011_what_is_unknown_is_ignored() {
         assert!(grant("grant_type=client_credentials&foo=1&foo=2").is_ok());
     }
@@ -467,11 +653,11 @@ mod tests {
     fn row_012_an_empty_parameter_is_no_parameter() {
         assert_eq!(
             grant("grant_type=client_credentials&scope=+%20+"),
-            Ok(Grant::ClientCredentials { scope: None })
+            Ok(Grant::ClientCredentials { asked: Asked::default() })
         );
         assert_eq!(
             grant("grant_type=client_credentials&scope=&username=&password=&code=&scope="),
-            Ok(Grant::ClientCredentials { scope: None })
+            Ok(Grant::ClientCredentials { asked: Asked::default() })
         );
     }
 

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use tokenry_core::dpop::Nonces;
 use tokenry_core::family::FamilyId;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::key::{KeyRecord, Stage};
@@ -54,6 +55,8 @@ pub(crate) enum Resource {
 pub(crate) struct RealmState {
     pub(crate) realm: Realm,
     pub(crate) sealer: Sealer,
+    /// What DPoP proofs must have in this realm, where it wants that.
+    pub(crate) nonces: Nonces,
     pub(crate) keyring: Keyring,
     pub(crate) metrics: RealmMetrics,
     /// How many of its users' passwords wait to be compared.
@@ -74,6 +77,14 @@ impl RealmState {
     /// The user of this `sub`.
     pub(crate) fn user_by_subject(&self, subject: &str) -> Option<&User> {
         self.user(self.subjects.get(subject)?)
+    }
+
+    /// Scheme, host and port of every place where the realm answers.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = String> {
+        let own = [self.realm.issuer.origin().to_owned()];
+        let by_certificate = self.realm.certificates.iter().flat_map(|own| own.origin.clone());
+        let aliases = self.realm.aliases.iter().map(|host| format!("https://{host}"));
+        own.into_iter().chain(by_certificate).chain(aliases)
     }
 
     /// The algorithms that the realm and its clients sign with.
@@ -132,6 +143,7 @@ impl Directory {
                 users,
                 metrics: metrics.of_realm(&name),
                 passwords: Queue::default(),
+                nonces: Nonces::of_realm(master, &name),
                 sealer,
                 realm,
             });

@@ -80,6 +80,7 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .strings("introspection_signing_alg_values_supported", [realm.tokens.signing.as_str()])
         .strings("revocation_endpoint_auth_methods_supported", methods)
         .strings("revocation_endpoint_auth_signing_alg_values_supported", all())
+        .strings("dpop_signing_alg_values_supported", all())
         .then(|o| {
             if realm.scopes.is_empty() {
                 o

@@ -147,8 +147,8 @@ impl Metrics {
 /// What is counted for one realm.
 #[derive(Debug)]
 pub(crate) struct RealmMetrics {
-    issued: [(GrantType, Counter); 3],
-    refused: [(ErrorCode, Counter); 6],
+    issued: [(GrantType, Counter); GrantType::ALL.len()],
+    refused: [(ErrorCode, Counter); ErrorCode::ALL.len()],
     /// Token requests answered 503.
     pub(crate) unavailable: Counter,
     /// Families revoked since a used token came back.

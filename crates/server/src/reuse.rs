@@ -20,6 +20,7 @@ struct Kept {
     client: Arc<Client>,
     realm: Weak<RealmState>,
     scope: Scope,
+    audience: Vec<String>,
     token: String,
     jti: [u8; 16],
     issued_at: Timestamp,
@@ -50,12 +51,12 @@ impl Default for Reuse {
 impl Reuse {
     /// How long the token of this issue may be given again; `None` where it may not.
     ///
-    /// Only client credentials without a refresh token qualify: what starts a family, or is about a person, is
-    /// given once.
+    /// Only client credentials without a refresh token qualify: what starts a family, is about a person, or is bound to a
+    /// key, is given once.
     pub(crate) fn window(realm: &RealmState, issue: &Issue) -> Option<Duration> {
         let window = issue.client.reuse.or(realm.realm.tokens.reuse)?;
         let alone = issue.grant == GrantType::ClientCredentials && issue.refresh == Refresh::None;
-        (alone && !issue.id_token && !window.is_zero()).then_some(window)
+        (alone && !issue.id_token && issue.binding.is_none() && !window.is_zero()).then_some(window)
     }
 
     /// The token that was issued for the same within `window` and not `revoked` since, by its `jti`; `issue` then
@@ -70,7 +71,8 @@ impl Reuse {
         let kept = self.kept.get(&self.key(issue))?;
         let same = Arc::ptr_eq(&kept.client, &issue.client)
             && std::ptr::eq(kept.realm.as_ptr(), Arc::as_ptr(realm))
-            && kept.scope == issue.scope;
+            && kept.scope == issue.scope
+            && kept.audience == issue.audience;
         let fresh = issue.issued_at < kept.issued_at + window && issue.issued_at < kept.expires_at;
         if !(same && fresh) || revoked(kept.jti) {
             return None;
@@ -85,6 +87,7 @@ impl Reuse {
             client: Arc::clone(&issue.client),
             realm: Arc::downgrade(realm),
             scope: issue.scope.clone(),
+            audience: issue.audience.clone(),
             token: token.to_owned(),
             jti: issue.jti,
             issued_at: issue.issued_at,

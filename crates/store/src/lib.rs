@@ -140,6 +140,7 @@ pub struct Usage {
 }
 
 /// A change of what is stored. Putting replaces what has the same key; removing what is not there changes nothing.
+#[expect(clippy::large_enum_variant, reason = "changes are few, and made one after the other")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
     /// Sets the master key's check value.

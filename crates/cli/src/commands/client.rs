@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenry_core::client::is_client_id;
 use tokenry_core::realm::Realm;
 use tokenry_core::request::GrantType;
-use tokenry_core::{Client, Scope};
+use tokenry_core::{Client, Particulars, Scope};
 use tokenry_store::Change;
 
 use super::Outcome;
@@ -27,7 +27,7 @@ pub(crate) struct Add {
     realm: String,
     /// The client's identifier, `client_id` on the wire.
     id: String,
-    /// A grant that it may use: client_credentials, password or refresh_token. May be repeated; one that is named
+    /// A grant that it may use: client_credentials, password, refresh_token, jwt-bearer or token-exchange. May be repeated; one that is named
     /// takes the place of the default.
     #[arg(long = "grant", value_name = "GRANT", default_value = "client_credentials", value_parser = grant)]
     grants: Vec<GrantType>,
@@ -92,8 +92,9 @@ pub(crate) struct Revoke {
 }
 
 fn grant(name: &str) -> Result<GrantType, String> {
-    GrantType::named(name).ok_or_else(|| {
-        let names = GrantType::ALL.map(GrantType::as_str);
+    let known = GrantType::ALL.into_iter().find(|grant| grant.short_name() == name);
+    known.or_else(|| GrantType::named(name)).ok_or_else(|| {
+        let names = GrantType::ALL.map(GrantType::short_name);
         match did_you_mean(name, names) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("known are {}", names.join(", ")),
@@ -185,11 +186,13 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
             _ => {}
         }
     }
+    let introspects = arguments.introspects.clone();
+    let particulars = Particulars { introspects, ..Particulars::default() }.boxed();
     Client {
         grants: arguments.grants.iter().copied().collect(),
         scope: scope.iter().map(String::as_str).collect(),
         audience: arguments.audience.clone(),
-        introspects: arguments.introspects.clone().into(),
+        particulars,
         ..Client::new(&realm.name, &arguments.id, edge::now())
     }
 }

@@ -1,13 +1,13 @@
 //! What does not go together within one realm file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokenry_core::realm::{Dialect, Rotate};
+use tokenry_core::realm::{ClientAuthentication, Dialect, Profile, Rotate};
 use tokenry_core::request::GrantType;
 
 use super::written::{
-    Written, WrittenClient, WrittenEndpoint, WrittenRealm, WrittenRefresh, access_or_default,
+    Texts, Written, WrittenClient, WrittenEndpoint, WrittenRealm, WrittenRefresh, access_or_default,
 };
 use crate::diagnostic::{did_you_mean, quoted};
 use crate::document::{At, Field, Notes};
@@ -36,6 +36,7 @@ pub(super) fn check(written: &Written, notes: &Notes) {
         }
     }
     keys(realm, notes);
+    policies(realm, notes);
     if let (Some(issuer), Some(aliases)) = (realm.issuer.value(), realm.aliases.value()) {
         for alias in aliases.iter().filter(|alias| alias.value == issuer.host()) {
             notes.warning(
@@ -185,7 +186,7 @@ fn client(
 fn grants(realm: &WrittenRealm, client: &WrittenClient, id: &str, notes: &Notes) {
     let Some(grants) = client.grants.given() else { return };
     // An API may be a client for no other reason than to introspect.
-    if grants.value.is_empty() && matches!(client.introspects, Field::Absent) {
+    if grants.value.is_empty() && matches!(client.particulars.introspects, Field::Absent) {
         notes.error(
             &grants.span,
             format!("client {id} may use no grant at all"),
@@ -243,14 +244,21 @@ fn meant(written: &str, known: &[&str], otherwise: &str) -> String {
 }
 
 /// Where a realm answers anyway, below its issuer.
-fn own_paths(realm: &WrittenRealm) -> [&'static str; 4] {
+fn own_paths(realm: &WrittenRealm) -> &'static [&'static str] {
     const OPENID: &str = "/.well-known/openid-configuration";
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     match realm.dialect.value().copied().unwrap_or_default() {
-        Dialect::Rfc => ["/token", "/jwks", OPENID, OAUTH],
-        Dialect::Keycloak => {
-            ["/protocol/openid-connect/token", "/protocol/openid-connect/certs", OPENID, OAUTH]
-        }
+        Dialect::Rfc => &["/token", "/introspect", "/revoke", "/register", "/jwks", OPENID, OAUTH],
+        Dialect::Keycloak => &[
+            "/protocol/openid-connect/token",
+            "/protocol/openid-connect/token/introspect",
+            "/protocol/openid-connect/revoke",
+            "/protocol/openid-connect/logout",
+            "/protocol/openid-connect/userinfo",
+            "/protocol/openid-connect/certs",
+            OPENID,
+            OAUTH,
+        ],
     }
 }
 
@@ -323,5 +331,88 @@ fn endpoint(
             message,
             Some(format!("add `{}` to the client's `grants`", grant.value)),
         );
+    }
+}
+
+/// What a FAPI 2.0 realm must not say (its §5.3.2.1), and what is named twice.
+fn policies(realm: &WrittenRealm, notes: &Notes) {
+    let policies = &realm.policies;
+    if policies.profile.value() == Some(&Profile::Fapi2) {
+        fapi(realm, notes);
+    }
+    let scopes = known_scopes(realm);
+    let mut identifiers = BTreeSet::new();
+    for resource in policies.resources.value().into_iter().flatten() {
+        own_scopes(&resource.value.scopes, scopes.as_deref(), "a resource", notes);
+        if let Some(identifier) = resource.value.identifier.given()
+            && !identifiers.insert(identifier.value.as_str())
+        {
+            let message = format!("resource {} is declared twice", quoted(&identifier.value));
+            notes.error(&identifier.span, message, None);
+        }
+    }
+    let (mut names, mut issuers) = (BTreeSet::new(), BTreeSet::new());
+    for trust in policies.trusts.value().into_iter().flatten() {
+        own_scopes(&trust.value.scopes, scopes.as_deref(), "a trusted issuer", notes);
+        for (known, named) in [(&mut names, &trust.value.name), (&mut issuers, &trust.value.issuer)]
+        {
+            if let Some(name) = named.given()
+                && !known.insert(name.value.as_str())
+            {
+                let message = format!("trusted issuer {} is declared twice", quoted(&name.value));
+                notes.error(&name.span, message, None);
+            }
+        }
+        if let (Some(jwks), Some(_)) = (trust.value.jwks.given(), trust.value.jwks_uri.given()) {
+            notes.error(&jwks.span, "an issuer has its keys either here or at `jwks_uri`", None);
+        }
+        let spiffe = trust.value.issuer.given().filter(|i| i.value.starts_with("spiffe://"));
+        if let (Some(issuer), Field::Absent, Field::Absent) =
+            (spiffe, &trust.value.jwks, &trust.value.jwks_uri)
+        {
+            notes.error(
+                &issuer.span,
+                "a trust domain has no metadata that names its keys",
+                Some("`jwks_uri` says where its bundle is, `jwks` what is in it".to_owned()),
+            );
+        }
+    }
+    if let Some(registration) = policies.registration.value() {
+        own_scopes(&registration.scope, scopes.as_deref(), "registration", notes);
+        own_scopes(&registration.scopes, scopes.as_deref(), "registration", notes);
+    }
+}
+
+fn own_scopes(written: &Texts, known: Option<&[&str]>, what: &str, notes: &Notes) {
+    let Some(known) = known else { return };
+    let scopes = written.value().into_iter().flatten();
+    for scope in scopes.filter(|scope| !known.contains(&scope.value.as_str())) {
+        let message =
+            format!("{what} names scope {}, which this realm does not have", quoted(&scope.value));
+        notes.error(&scope.span, message, Some(meant(&scope.value, known, "add it to `scopes`")));
+    }
+}
+
+fn fapi(realm: &WrittenRealm, notes: &Notes) {
+    if let Some(on) = realm.password_grant.given().filter(|on| on.value) {
+        notes.error(&on.span, "FAPI 2.0 has no password grant", None);
+    }
+    if let Some(optional) = realm
+        .client_authentication
+        .given()
+        .filter(|given| given.value == ClientAuthentication::Optional)
+    {
+        notes.error(&optional.span, "FAPI 2.0 has no clients that do not authenticate", None);
+    }
+    let tokens = realm.tokens.value();
+    let of_clients = realm.clients.value().into_iter().flatten().map(|c| &c.value.signing);
+    for signing in tokens.map(|tokens| &tokens.signing).into_iter().chain(of_clients) {
+        if let Some(algorithm) = signing.given().filter(|given| !given.value.is_of_fapi()) {
+            notes.error(
+                &algorithm.span,
+                format!("FAPI 2.0 does not sign with {}", algorithm.value),
+                Some("it admits PS256, ES256 and EdDSA".to_owned()),
+            );
+        }
     }
 }

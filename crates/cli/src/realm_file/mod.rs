@@ -5,6 +5,7 @@
 
 mod across;
 mod check;
+mod policies;
 mod written;
 
 use std::path::PathBuf;
@@ -153,7 +154,7 @@ mod tests {
         );
         let client = &declared.clients[0].client;
         assert!(client.grants.is_empty());
-        assert_eq!(*client.introspects, ["https://api.example".to_owned()]);
+        assert_eq!(client.particulars().introspects, ["https://api.example".to_owned()]);
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
             ),
             (
                 "clients = [{ id = \"a\", grants = [\"client_credential\"] }]",
-                "4:34: grants must be `client_credentials`, `password` or `refresh_token`, got `client_credential`",
+                "4:34: grants must be `client_credentials`, `password`, `refresh_token`, `jwt-bearer` or `token-exchange`, got `client_credential`",
             ),
             (
                 "endpoints = [{ path = \"x\", grant = \"refresh_token\", client = \"c\" }]",
@@ -365,6 +366,26 @@ mod tests {
             (
                 "[realm.tokens]\naccess = \"25h\"\n".to_owned(),
                 "5:10: warning: access tokens of 25h cannot be taken back that long by those who do not ask",
+            ),
+            (
+                "profile = \"fapi2\"\npassword_grant = true\n".to_owned(),
+                "5:18: FAPI 2.0 has no password grant",
+            ),
+            (
+                "profile = \"fapi2\"\n[realm.tokens]\nsigning = \"RS256\"\n".to_owned(),
+                "6:11: FAPI 2.0 does not sign with RS256",
+            ),
+            (
+                "[[realm.resources]]\nidentifier = \"urn:a\"\nscopes = [\"a\"]\n".to_owned(),
+                "6:11: a resource names scope `a`, which this realm does not have",
+            ),
+            (
+                "[[realm.resources]]\nidentifier = \"urn:a\"\n".repeat(2),
+                "7:14: resource `urn:a` is declared twice",
+            ),
+            (
+                "[[realm.trusts]]\nname = \"a\"\nissuer = \"spiffe://a.example\"\n".to_owned(),
+                "6:10: a trust domain has no metadata that names its keys",
             ),
             (
                 "[realm.keys]\nrotate_every = \"1h\"\nannounce = \"2h\"\n".to_owned(),

@@ -12,6 +12,7 @@ use tokenry_core::realm::{
 use tokenry_core::request::GrantType;
 use tokenry_core::scope::Scope;
 
+use super::policies::{self, WrittenParticulars, WrittenPolicies};
 use super::{Declaration, DeclaredClient, UNTOUCHED};
 use crate::document::{At, Field, Table, Value};
 
@@ -31,7 +32,7 @@ const DEFAULT_ACCESS: Duration = Duration::from_secs(300);
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// A list of texts.
-type Texts = Field<Vec<At<String>>>;
+pub(super) type Texts = Field<Vec<At<String>>>;
 
 /// `[realm]`
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub(super) struct WrittenRealm {
     pub(super) keys: Field<WrittenKeys>,
     pub(super) endpoints: Field<Vec<At<WrittenEndpoint>>>,
     pub(super) clients: Field<Vec<At<WrittenClient>>>,
+    pub(super) policies: WrittenPolicies,
 }
 
 /// `[realm.tokens]`
@@ -61,6 +63,7 @@ pub(super) struct WrittenTokens {
     pub(super) signing: Field<Algorithm>,
     pub(super) id_token: Field<bool>,
     pub(super) reuse: Field<Duration>,
+    pub(super) opaque: Field<bool>,
 }
 
 /// `refresh = { … }`
@@ -104,7 +107,7 @@ pub(super) struct WrittenClient {
     pub(super) signing: Field<Algorithm>,
     pub(super) reuse: Field<Duration>,
     pub(super) client_authentication: Field<ClientAuthentication>,
-    pub(super) introspects: Texts,
+    pub(super) particulars: WrittenParticulars,
     pub(super) enabled: Field<bool>,
 }
 
@@ -127,6 +130,7 @@ impl Written {
                 signing: t.optional("signing", algorithm),
                 id_token: t.optional("id_token", Value::boolean),
                 reuse: t.optional("reuse", reuse),
+                opaque: t.optional("opaque", Value::boolean),
             }),
             keys: t.table("keys", |t| WrittenKeys {
                 rotate_every: t.optional("rotate_every", |v| v.duration(HOUR..=MAX_LIFETIME)),
@@ -135,6 +139,7 @@ impl Written {
             }),
             endpoints: t.tables("endpoints", endpoint),
             clients: t.tables("clients", client),
+            policies: policies::read(t),
         }))
     }
 
@@ -149,28 +154,26 @@ impl Written {
             .into_iter()
             .map(|c| meant_client(c.value, &name))
             .collect::<Option<_>>()?;
-        let tokens = realm.tokens.into_value();
-        let realm = Realm {
-            issuer: realm.issuer.into_value()?,
+        let endpoints = realm.endpoints.into_value().unwrap_or_default();
+        let tokens = meant_tokens(realm.tokens.into_value())?;
+        let mut meant = Realm {
             aliases: texts(realm.aliases).unwrap_or_default(),
             dialect: realm.dialect.into_value().unwrap_or_default(),
-            tokens: meant_tokens(tokens)?,
             audience: texts(realm.audience).unwrap_or_default(),
             scopes: scope(realm.scopes).unwrap_or_default(),
             password_grant: realm.password_grant.into_value().unwrap_or_default(),
             client_authentication: realm.client_authentication.into_value().unwrap_or_default(),
-            endpoints: realm
-                .endpoints
-                .into_value()
-                .unwrap_or_default()
+            endpoints: endpoints
                 .into_iter()
                 .map(|e| meant_endpoint(e.value))
                 .collect::<Option<_>>()?,
             keys: meant_keys(realm.keys.into_value()),
             not_before: UNTOUCHED,
             created_at: UNTOUCHED,
-            name,
+            ..Realm::new(name, realm.issuer.into_value()?, tokens)
         };
+        policies::apply(realm.policies, &mut meant)?;
+        let realm = meant;
         Some(Declaration { realm, clients })
     }
 }
@@ -220,7 +223,7 @@ fn client(t: &Table<'_>) -> WrittenClient {
         signing: t.optional("signing", algorithm),
         reuse: t.optional("reuse", reuse),
         client_authentication: t.optional("client_authentication", client_authentication),
-        introspects: t.optional("introspects", |v| v.list(audience)),
+        particulars: policies::read_particulars(t),
         enabled: t.optional("enabled", Value::boolean),
     }
 }
@@ -237,13 +240,13 @@ fn host(v: &Value<'_>) -> Option<String> {
     v.matching("a host name in lower case, without port", is_host)
 }
 
-fn scope_token(v: &Value<'_>) -> Option<String> {
+pub(super) fn scope_token(v: &Value<'_>) -> Option<String> {
     v.matching("one scope of visible ASCII without `\"` and `\\`", |text| {
         !text.is_empty() && !text.contains(' ') && text.parse::<Scope>().is_ok()
     })
 }
 
-fn audience(v: &Value<'_>) -> Option<String> {
+pub(super) fn audience(v: &Value<'_>) -> Option<String> {
     v.matching("a name or URL of 1 to 500 visible ASCII characters", |text| {
         (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
     })
@@ -267,12 +270,12 @@ fn issuer(v: &Value<'_>) -> Option<Issuer> {
     v.must(must, help)
 }
 
-fn access(v: &Value<'_>) -> Option<Duration> {
+pub(super) fn access(v: &Value<'_>) -> Option<Duration> {
     v.duration(SECOND..=MAX_ACCESS)
 }
 
 fn grant(v: &Value<'_>) -> Option<GrantType> {
-    v.choice(&GrantType::ALL.map(|grant| (grant.as_str(), grant)))
+    v.choice(&GrantType::ALL.map(|grant| (grant.short_name(), grant)))
 }
 
 fn algorithm(v: &Value<'_>) -> Option<Algorithm> {
@@ -286,34 +289,26 @@ fn client_authentication(v: &Value<'_>) -> Option<ClientAuthentication> {
     ])
 }
 
-fn texts(list: Texts) -> Option<Vec<String>> {
+pub(super) fn texts(list: Texts) -> Option<Vec<String>> {
     Some(list.into_value()?.into_iter().map(|at| at.value).collect())
 }
 
-fn scope(list: Texts) -> Option<Scope> {
+pub(super) fn scope(list: Texts) -> Option<Scope> {
     Some(texts(list)?.iter().map(String::as_str).collect())
 }
 
 fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
-    let (access, refresh, signing, id_token, reuse) = match tokens {
-        Some(t) => (
-            t.access.into_value(),
-            t.refresh.into_value(),
-            t.signing.into_value(),
-            t.id_token.into_value(),
-            t.reuse.into_value(),
-        ),
-        None => (None, None, None, None, None),
-    };
+    let Some(written) = tokens else { return Some(TokenPolicy::new(DEFAULT_ACCESS)) };
     Some(TokenPolicy {
-        access: access.unwrap_or(DEFAULT_ACCESS),
-        refresh: match refresh {
+        refresh: match written.refresh.into_value() {
             Some(written) => Some(meant_refresh(written)?),
             None => None,
         },
-        signing: signing.unwrap_or(Algorithm::Es256),
-        id_token: id_token.unwrap_or_default(),
-        reuse: reuse.filter(|window| !window.is_zero()),
+        signing: written.signing.into_value().unwrap_or(Algorithm::Es256),
+        id_token: written.id_token.into_value().unwrap_or_default(),
+        reuse: written.reuse.into_value().filter(|window| !window.is_zero()),
+        opaque: written.opaque.into_value().unwrap_or_default(),
+        ..TokenPolicy::new(written.access.into_value().unwrap_or(DEFAULT_ACCESS))
     })
 }
 
@@ -369,7 +364,7 @@ fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
         signing: written.signing.into_value(),
         reuse: written.reuse.into_value(),
         client_authentication: written.client_authentication.into_value(),
-        introspects: texts(written.introspects).unwrap_or_default().into(),
+        particulars: policies::particulars(written.particulars),
         not_before: UNTOUCHED,
         created_at: UNTOUCHED,
         credentials: Vec::new(),

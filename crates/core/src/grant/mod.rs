@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::AuthenticatedClient;
+use crate::binding::Binding;
+use crate::client::{AuthenticatedClient, Proof};
 use crate::family::{FamilyId, Rotation};
 use crate::jose::Algorithm;
-use crate::realm::RefreshPolicy;
+use crate::realm::{ClientAuthentication, Profile, RefreshPolicy};
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::GrantType;
 use crate::{Client, Realm, Refusal, Scope, Timestamp};
@@ -16,11 +17,15 @@ use crate::{Client, Realm, Refusal, Scope, Timestamp};
 mod client_credentials;
 mod password;
 mod refresh_token;
+mod target;
 
 pub use client_credentials::client_credentials;
 pub use password::{AuthenticatedUser, password};
 pub(crate) use refresh_token::is_good;
 pub use refresh_token::{Standing, refresh_token};
+pub use target::is_absolute;
+
+use target::Target;
 
 /// The circumstances of a decision: the realm, the time, and randomness that nobody can guess.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,8 @@ pub struct Circumstances<'a> {
     pub realm: &'a Realm,
     /// The time of the request.
     pub now: Timestamp,
+    /// The keys that the request has proved to have.
+    pub proven: Binding,
     /// Random bytes: for the `jti` and for the family of a refresh token.
     pub random: [u8; 26],
 }
@@ -67,6 +74,8 @@ pub struct Issue {
     pub issued_at: Timestamp,
     /// `exp` of the access token: whole seconds.
     pub expires_at: Timestamp,
+    /// The keys that the access token is good with alone.
+    pub binding: Binding,
     /// The family of refresh tokens that the access token belongs to, and ends with.
     pub family: Option<FamilyId>,
     /// What becomes of the refresh token.
@@ -106,34 +115,46 @@ fn issue(
     grant: GrantType,
     subject: Subject,
     scope: Scope,
+    target: Target,
     circumstances: &Circumstances<'_>,
-) -> Issue {
-    let Circumstances { realm, now, .. } = *circumstances;
+) -> Result<Issue, Refusal> {
+    let Circumstances { realm, now, proven, .. } = *circumstances;
     let client = client.registration();
     let issued_at = now.trunc_to_secs();
-    Issue {
+    let access = client.access.unwrap_or(realm.tokens.access);
+    Ok(Issue {
         grant,
         subject,
-        scope,
-        audience: audience(realm, client),
+        scope: target.narrowed(scope)?,
         algorithm: client.signing.unwrap_or(realm.tokens.signing),
         jti: circumstances.jti(),
         issued_at,
-        expires_at: issued_at + client.access.unwrap_or(realm.tokens.access),
+        expires_at: issued_at + target.access.map_or(access, |most| access.min(most)),
+        audience: target.audience,
+        binding: bound(realm, client, proven)?,
         family: None,
         refresh: Refresh::None,
         id_token: false,
         client: Arc::clone(client),
-    }
+    })
 }
 
-/// The `aud` of a client's access tokens: its own, that of its realm, or the issuer (RFC 9068 §3 wants one).
-fn audience(realm: &Realm, client: &Client) -> Vec<String> {
-    match (client.audience.is_empty(), realm.audience.is_empty()) {
-        (false, _) => client.audience.clone(),
-        (true, false) => realm.audience.clone(),
-        (true, true) => vec![realm.issuer.as_str().to_owned()],
+/// What of the proven keys a client's tokens are bound to.
+fn bound(realm: &Realm, client: &Client, proven: Binding) -> Result<Binding, Refusal> {
+    let own = client.particulars();
+    if proven.key.is_none() && (own.dpop_bound || realm.dpop.required) {
+        return Err(Refusal::NoProof);
     }
+    if proven.certificate.is_none() && own.certificate_bound {
+        return Err(Refusal::NoCertificate);
+    }
+    // FAPI 2.0 §5.3.2.1: "shall only issue sender-constrained access tokens"
+    let constrained = realm.profile == Profile::Fapi2;
+    if constrained && proven.is_none() {
+        return Err(Refusal::NoProof);
+    }
+    let by_certificate = own.certificate_bound || (constrained && proven.key.is_none());
+    Ok(Binding { certificate: proven.certificate.filter(|_| by_certificate), ..proven })
 }
 
 /// The refresh policy that holds for a client, if it may use refresh tokens at all.
@@ -146,8 +167,18 @@ pub fn refresh_policy<'a>(realm: &'a Realm, client: &'a Client) -> Option<&'a Re
 }
 
 /// Gives the first refresh token of a new family.
-fn begin_family(issue: &mut Issue, policy: &RefreshPolicy, circumstances: &Circumstances<'_>) {
-    let now = circumstances.now;
+fn begin_family(
+    issue: &mut Issue,
+    client: &AuthenticatedClient,
+    policy: &RefreshPolicy,
+    circumstances: &Circumstances<'_>,
+) {
+    let Circumstances { realm, now, .. } = *circumstances;
+    // RFC 9449 §5, RFC 8705 §4: where the refresh token alone is to stand for the client, it is bound to the key too;
+    // a client that authenticates may change its key.
+    let alone = issue.client.client_authentication.unwrap_or(realm.client_authentication)
+        == ClientAuthentication::Optional
+        || matches!(client.proof(), Proof::Endpoint);
     let family = circumstances.family();
     issue.family = Some(family);
     issue.refresh = Refresh::Give(RefreshToken {
@@ -157,6 +188,7 @@ fn begin_family(issue: &mut Issue, policy: &RefreshPolicy, circumstances: &Circu
         subject: issue.subject.clone(),
         scope: issue.scope.clone(),
         audience: issue.audience.clone(),
+        binding: if alone { issue.binding } else { Binding::NONE },
         started_at: now,
         issued_at: now,
         expires_at: expiry(now, now, policy),

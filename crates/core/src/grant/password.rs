@@ -3,12 +3,13 @@
 //! RFC 9700 §2.4 forbids it. It is here because vendors live on it, and off unless a realm turns it on.
 
 use super::{
-    Circumstances, Issue, OPENID, allowed, begin_family, granted_scope, issue, refresh_policy,
+    Circumstances, Issue, OPENID, Target, allowed, begin_family, granted_scope, issue,
+    refresh_policy,
 };
 use crate::client::AuthenticatedClient;
 use crate::refresh::Subject;
-use crate::request::GrantType;
-use crate::{Realm, Refusal, Scope, User};
+use crate::request::{Asked, GrantType};
+use crate::{Realm, Refusal, User};
 
 /// A user whose password was checked.
 ///
@@ -42,19 +43,20 @@ impl<'a> AuthenticatedUser<'a> {
 pub fn password(
     client: &AuthenticatedClient,
     user: AuthenticatedUser<'_>,
-    scope: Option<Scope>,
+    asked: Asked,
     circumstances: &Circumstances<'_>,
 ) -> Result<Issue, Refusal> {
     AuthenticatedUser::may_be_asked(circumstances.realm, client)?;
     let registration = client.registration();
     let id_token = circumstances.realm.tokens.id_token
-        || scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
+        || asked.scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
     let subject = Subject::User { name: user.user.name.clone(), id: user.user.subject.clone() };
-    let scope = granted_scope(registration, scope)?;
-    let mut issue = issue(client, GrantType::Password, subject, scope, circumstances);
+    let target = Target::of(circumstances.realm, registration, &asked.resources, None)?;
+    let scope = granted_scope(registration, asked.scope)?;
+    let mut issue = issue(client, GrantType::Password, subject, scope, target, circumstances)?;
     issue.id_token = id_token;
     if let Some(policy) = refresh_policy(circumstances.realm, registration) {
-        begin_family(&mut issue, policy, circumstances);
+        begin_family(&mut issue, client, policy, circumstances);
     }
     Ok(issue)
 }

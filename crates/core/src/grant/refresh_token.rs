@@ -1,11 +1,11 @@
 //! Refreshing an access token (RFC 6749 §6).
 
-use super::{Circumstances, Issue, OPENID, Refresh, allowed, issue, refresh_policy};
+use super::{Circumstances, Issue, OPENID, Refresh, Target, allowed, issue, refresh_policy};
 use crate::client::AuthenticatedClient;
 use crate::family::Rotation;
 use crate::realm::Rotate;
 use crate::refresh::{RefreshToken, Subject, expiry};
-use crate::request::{GrantType, excerpt};
+use crate::request::{Asked, GrantType, excerpt};
 use crate::{Client, Realm, Refusal, Scope, Timestamp, User};
 
 /// What is known of a refresh token beyond what it says itself.
@@ -25,17 +25,23 @@ pub fn refresh_token(
     client: &AuthenticatedClient,
     token: RefreshToken,
     standing: Standing<'_>,
-    scope: Option<Scope>,
+    asked: Asked,
     circumstances: &Circumstances<'_>,
 ) -> Result<Issue, Refusal> {
     allowed(client, GrantType::RefreshToken)?;
     let Circumstances { realm, now, .. } = *circumstances;
     let registration = client.registration();
     is_good(registration, &token, standing, realm, now)?;
+    // RFC 9449 §5: "the refresh token [...] can only be used [...] in conjunction with a valid DPoP proof" of its key.
+    if !token.binding.is_proved_by(&circumstances.proven) {
+        return Err(Refusal::WrongKey);
+    }
     let policy = refresh_policy(realm, registration).ok_or(Refusal::GrantNotAllowed)?;
+    let target = Target::of(realm, registration, &asked.resources, Some(&token.audience))?;
 
     // RFC 6749 §6: "MUST NOT include any scope not originally granted", and what the client lost since is lost.
     let granted: Scope = token.scope.tokens().filter(|t| registration.scope.contains(t)).collect();
+    let scope = asked.scope;
     let asked_openid = scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
     let scope = match scope.map(|s| if granted.contains(OPENID) { s } else { s.without(OPENID) }) {
         None => granted,
@@ -48,8 +54,8 @@ pub fn refresh_token(
 
     let subject = token.subject.clone();
     let about_user = matches!(subject, Subject::User { .. });
-    let mut issue = issue(client, GrantType::RefreshToken, subject, scope, circumstances);
-    issue.audience.clone_from(&token.audience);
+    let grant = GrantType::RefreshToken;
+    let mut issue = issue(client, grant, subject, scope, target, circumstances)?;
     issue.family = Some(token.family);
     issue.id_token = about_user && (realm.tokens.id_token || asked_openid);
     issue.refresh = match policy.policy {

@@ -3,9 +3,9 @@
 use crate::client::{Credential, CredentialKind, authenticate};
 use crate::realm::{ClientAuthentication, Rotate, TokenPolicy};
 use crate::refresh::Sealer;
-use crate::request::{Credentials, Grant, Received};
+use crate::request::{Asked, Credentials, Grant, Received};
 use crate::user::PasswordHash;
-use crate::{MasterKey, Secret, TokenRequest, User};
+use crate::{MasterKey, Particulars, Secret, TokenRequest, User};
 
 use super::*;
 
@@ -15,6 +15,7 @@ struct House {
     clients: Vec<Client>,
     user: Option<User>,
     revoked: bool,
+    proven: Binding,
     now: Timestamp,
 }
 
@@ -26,29 +27,21 @@ impl House {
     fn new() -> Self {
         Self {
             realm: Realm {
-                name: "r".into(),
-                issuer: ISSUER.parse().unwrap(),
-                aliases: vec![],
-                dialect: crate::realm::Dialect::Rfc,
-                tokens: TokenPolicy {
-                    access: secs(300),
-                    refresh: Some(policy(Rotate::Rotate)),
-                    signing: Algorithm::Es256,
-                    id_token: false,
-                    reuse: None,
-                },
-                audience: vec![],
                 scopes: "read write".parse().unwrap(),
                 password_grant: true,
-                client_authentication: ClientAuthentication::Required,
-                endpoints: vec![],
-                keys: Default::default(),
-                not_before: Timestamp::EPOCH,
-                created_at: Timestamp::EPOCH,
+                ..Realm::new(
+                    "r",
+                    ISSUER.parse().unwrap(),
+                    TokenPolicy {
+                        refresh: Some(policy(Rotate::Rotate)),
+                        ..TokenPolicy::new(secs(300))
+                    },
+                )
             },
             clients: vec![client("billing", &GrantType::ALL), client("reader", &[])],
             user: Some(user("0190")),
             revoked: false,
+            proven: Binding::NONE,
             now: NOW,
         }
     }
@@ -105,18 +98,19 @@ impl House {
     fn decide(&self, client: &AuthenticatedClient, grant: Grant) -> Result<Issue, Refusal> {
         let circumstances = self.circumstances();
         match grant {
-            Grant::ClientCredentials { scope } => client_credentials(client, scope, &circumstances),
-            Grant::Password { username, password: presented, scope } => {
+            Grant::ClientCredentials { asked } => client_credentials(client, asked, &circumstances),
+            Grant::Password { username, password: presented, asked } => {
                 AuthenticatedUser::may_be_asked(&self.realm, client)?;
                 let user = self.user.as_ref().filter(|user| user.name == username);
                 let right = user.is_some_and(|u| presented.matches(u.password.as_phc()));
-                password(client, AuthenticatedUser::checked(user, right)?, scope, &circumstances)
+                password(client, AuthenticatedUser::checked(user, right)?, asked, &circumstances)
             }
-            Grant::RefreshToken { refresh_token: text, scope } => {
+            Grant::RefreshToken { refresh_token: text, asked } => {
                 let token = sealer().open(text.expose())?;
                 let standing = Standing { revoked: self.revoked, user: self.user.as_ref() };
-                refresh_token(client, token, standing, scope, &circumstances)
+                refresh_token(client, token, standing, asked, &circumstances)
             }
+            other => panic!("{other:?} is tested elsewhere"),
         }
     }
 
@@ -124,6 +118,7 @@ impl House {
         Circumstances {
             realm: &self.realm,
             now: self.now,
+            proven: self.proven,
             random: std::array::from_fn(|i| i as u8),
         }
     }
@@ -267,7 +262,8 @@ fn row_103_only_a_client_with_a_credential_of_its_own_may_use_client_credentials
     };
     let billing = house.client("billing").unwrap();
     let anybody = AuthenticatedClient::by_endpoint(&billing, &endpoint).unwrap();
-    let refused = client_credentials(&anybody, None, &house.circumstances()).unwrap_err();
+    let refused =
+        client_credentials(&anybody, Asked::default(), &house.circumstances()).unwrap_err();
     assert_eq!(refused, Refusal::NoCredentials);
 }
 
@@ -310,6 +306,7 @@ fn a_first_refresh_token_says_what_was_granted() {
         subject: Subject::User { name: "ada".into(), id: "0190".into() },
         scope: "read".parse().unwrap(),
         audience: vec!["api".into()],
+        binding: Binding::NONE,
         started_at: NOW,
         issued_at: NOW,
         expires_at: NOW + secs(1800),
@@ -661,5 +658,80 @@ fn row_120_what_nobody_issued_is_no_refresh_token() {
     for text in ["x", "tkr_", "tkr_AAAA", "eyJhbGciOiJub25lIn0.e30."] {
         let got = House::new().ask(&refresh_form(&Secret::new(text)));
         assert_eq!(got.unwrap_err(), Refusal::NotARefreshToken, "{text}");
+    }
+}
+
+fn bound() -> (Binding, Binding) {
+    let key = Binding { key: Some([1; 32]), ..Binding::NONE };
+    let certificate = Binding { certificate: Some([2; 32]), ..Binding::NONE };
+    (key, certificate)
+}
+
+fn particular(change: impl FnOnce(&mut Particulars)) -> Option<Box<Particulars>> {
+    let mut particulars = Particulars::default();
+    change(&mut particulars);
+    particulars.boxed()
+}
+
+#[test]
+fn row_090_row_194_a_token_is_bound_to_what_was_proved() {
+    let (key, certificate) = bound();
+    let both = Binding { key: key.key, certificate: certificate.certificate };
+    let issued = |proven, by_certificate| {
+        let house = House::with(|h| {
+            h.proven = proven;
+            h.billing().particulars = particular(|p| p.certificate_bound = by_certificate);
+        });
+        house.ask(CLIENT_CREDENTIALS).map(|issue| issue.binding)
+    };
+    assert_eq!(issued(Binding::NONE, false), Ok(Binding::NONE));
+    assert_eq!(issued(key, false), Ok(key));
+    // Who merely presents a certificate goes on with a bearer token, unless registered so (RFC 8705 §3.4).
+    assert_eq!(issued(certificate, false), Ok(Binding::NONE));
+    assert_eq!(issued(certificate, true), Ok(certificate));
+    assert_eq!(issued(both, true), Ok(both));
+    assert_eq!(issued(Binding::NONE, true), Err(Refusal::NoCertificate));
+}
+
+#[test]
+fn row_219_a_client_or_realm_that_wants_proofs_gives_nothing_without_one() {
+    let (key, certificate) = bound();
+    for (client, realm, proven, expected) in [
+        (true, false, key, Ok(key)),
+        (true, false, Binding::NONE, Err(Refusal::NoProof)),
+        (true, false, certificate, Err(Refusal::NoProof)),
+        (false, true, Binding::NONE, Err(Refusal::NoProof)),
+        (false, true, key, Ok(key)),
+    ] {
+        let house = House::with(|h| {
+            h.proven = proven;
+            h.realm.dpop.required = realm;
+            h.billing().particulars = particular(|p| p.dpop_bound = client);
+        });
+        assert_eq!(house.ask(CLIENT_CREDENTIALS).map(|issue| issue.binding), expected);
+    }
+}
+
+#[test]
+fn row_094_row_217_row_218_a_refresh_token_is_bound_where_it_alone_stands_for_the_client() {
+    let (key, _) = bound();
+    for (authentication, expected) in
+        [(ClientAuthentication::Required, Binding::NONE), (ClientAuthentication::Optional, key)]
+    {
+        let mut house = House::with(|h| {
+            h.proven = key;
+            h.realm.client_authentication = authentication;
+        });
+        let Refresh::Give(token) = house.ask(PASSWORD).unwrap().refresh else { panic!("none") };
+        assert_eq!(token.binding, expected);
+        let text = sealer().seal(&token);
+        let refresh = format!("grant_type=refresh_token&refresh_token={}", text.expose());
+        assert!(house.ask(&refresh).is_ok());
+        for other in [Binding::NONE, Binding { key: Some([9; 32]), ..Binding::NONE }] {
+            house.proven = other;
+            let refreshed = house.ask(&refresh).map(|issue| issue.binding);
+            let bound = authentication == ClientAuthentication::Optional;
+            assert_eq!(refreshed, if bound { Err(Refusal::WrongKey) } else { Ok(other) });
+        }
     }
 }

@@ -36,6 +36,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether FAPI 2.0 admits it (§5.4.1).
+    pub const fn is_of_fapi(self) -> bool {
+        matches!(self, Self::Ps256 | Self::Es256 | Self::EdDsa)
+    }
+
     /// Every name the algorithm is read under, the one it is written under first.
     pub const fn names(self) -> &'static [&'static str] {
         match self {

@@ -126,6 +126,11 @@ impl Jwk {
 
     /// The SHA-256 thumbprint, base64url (RFC 7638 §3).
     pub fn thumbprint(&self) -> String {
+        base64url::encode(&self.thumbprint_bytes())
+    }
+
+    /// The SHA-256 thumbprint itself.
+    pub fn thumbprint_bytes(&self) -> [u8; 32] {
         let e = base64url::encode;
         // RFC 7638 §3.3: required members only, in lexicographic order, without whitespace.
         let canonical = match &self.numbers {
@@ -142,7 +147,9 @@ impl Jwk {
                 format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, e(x))
             }
         };
-        base64url::encode(digest(&SHA256, canonical.as_bytes()).as_ref())
+        let mut thumbprint = [0; 32];
+        thumbprint.copy_from_slice(digest(&SHA256, canonical.as_bytes()).as_ref());
+        thumbprint
     }
 
     /// The key as compact JSON.

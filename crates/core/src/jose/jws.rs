@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::claims::{Claims, ClaimsError};
 use super::json::{self, JsonError};
-use super::{Algorithm, MAX_KID_LEN, VerifyingKey, base64url};
+use super::{Algorithm, Jwk, MAX_KID_LEN, VerifyingKey, base64url};
 
 /// The longest token read. Header fields of common servers end at 8 or 16 KiB.
 pub const MAX_TOKEN_LEN: usize = 16 * 1024;
@@ -57,6 +57,16 @@ impl<'t> Compact<'t> {
             Value::String(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// The key that a token brings along (`jwk`, RFC 7515 §4.1.3).
+    ///
+    /// It proves nothing but that whoever signed the token has it. That is just what a DPoP proof is to prove (RFC 9449
+    /// §4.3); no other token is ever verified with a key of its own.
+    pub(crate) fn own_key(&self) -> Option<Jwk> {
+        let header = self.signing_input.split('.').next()?;
+        let members = json::object(&base64url::decode(header)?).ok()?;
+        Jwk::from_value(members.get("jwk")?).ok()
     }
 
     /// Checks the signature, and only then gives access to the payload.

@@ -9,7 +9,7 @@ use tokenry_core::refresh::Subject;
 use tokenry_core::refusal::ErrorCode;
 use tokenry_core::{Realm, Refusal};
 
-use super::{Granted, Place, Told, not_before, uuid_text};
+use super::{DPOP, Granted, Place, Told, confirmed, not_before, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
 
@@ -155,13 +155,14 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> Strin
         .string("iss", realm.issuer.as_str())
         .one_or_many("aud", &issue.audience)
         .string("sub", &subject)
-        .string("typ", "Bearer")
+        .string("typ", if issue.binding.key.is_some() { DPOP } else { "Bearer" })
         .string("azp", &issue.client.id)
         .then(|o| match issue.family {
             Some(family) => o.string("sid", &family.to_string()),
             None => o,
         })
         .string("acr", "1")
+        .then(|o| confirmed(o, &issue.binding))
         .string("scope", issue.scope.as_str());
     let object = match issue.subject {
         Subject::Client => object
@@ -197,16 +198,18 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
                 .string("azp", &token.client)
                 .string("sid", &token.family.to_string())
                 .string("scope", token.scope.as_str())
+                .then(|o| confirmed(o, &token.binding))
                 .end();
             (claims, &token.client, username)
         }
     };
     // A service account's token names its client already.
     let named = matches!(token, Token::Access(token, _) if token.claims.client_id.is_some());
+    let bound = matches!(token, Token::Access(token, _) if token.is_bound_to_key());
     Object::continued(claims)
         .then(|o| if named { o } else { o.string("client_id", client) })
         .string("username", &username)
-        .string("token_type", "Bearer")
+        .string("token_type", if bound { DPOP } else { "Bearer" })
         .boolean("active", true)
         .end()
 }

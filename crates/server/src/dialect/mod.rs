@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokenry_core::Binding;
 use tokenry_core::family::hyphenated;
 use tokenry_core::grant::Issue;
 use tokenry_core::realm::{Dialect, Endpoint};
@@ -127,7 +128,10 @@ impl Voice<'_> {
 
     /// The answer to a request that is granted.
     pub(crate) fn grant(&self, granted: &Granted<'_>) -> Response<Body> {
-        let token_type = self.endpoint.and_then(|e| e.token_type.as_deref()).unwrap_or("Bearer");
+        let own = self.endpoint.and_then(|e| e.token_type.as_deref());
+        // RFC 9449 §5: "A token_type of DPoP MUST be included"
+        let bound = granted.issue.binding.key.is_some();
+        let token_type = if bound { DPOP } else { own.unwrap_or("Bearer") };
         let body = match self.realm.dialect {
             Dialect::Rfc => rfc::answer(granted, token_type),
             Dialect::Keycloak => keycloak::answer(self.realm, granted, token_type),
@@ -203,6 +207,19 @@ impl Voice<'_> {
             keycloak::decorate(headers);
         }
     }
+}
+
+/// The token type of tokens that are bound to a key.
+const DPOP: &str = "DPoP";
+
+/// Adds `cnf` where a token is bound to a key (RFC 7800 §3.1).
+fn confirmed(object: Object, binding: &Binding) -> Object {
+    if binding.is_none() {
+        return object;
+    }
+    let cnf = Object::with_capacity(128);
+    let cnf = binding.members().fold(cnf, |cnf, (name, value)| cnf.string(name, &value));
+    object.raw("cnf", &cnf.end())
 }
 
 /// `Basic realm="…"`; a realm's name has no character that would need escaping.

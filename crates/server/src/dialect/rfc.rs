@@ -7,7 +7,7 @@ use tokenry_core::refresh::Subject;
 use tokenry_core::refusal::ErrorCode;
 use tokenry_core::{Realm, Refusal};
 
-use super::{Granted, Told, uuid_text};
+use super::{DPOP, Granted, Told, confirmed, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
 
@@ -57,6 +57,7 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
             None => o,
         })
         .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
+        .then(|o| confirmed(o, &issue.binding))
         .end()
 }
 
@@ -67,19 +68,22 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
         Token::Access(token, _) => {
             let claims = &token.claims;
             let audience: Vec<_> = claims.aud.iter().flat_map(Audience::iter).collect();
+            let binding = token.binding().unwrap_or_default();
+            let token_type = if token.is_bound_to_key() { DPOP } else { "Bearer" };
             object
                 .then(|o| match &claims.scope {
                     Some(scope) => o.string("scope", scope),
                     None => o,
                 })
                 .string("client_id", &token.client)
-                .string("token_type", "Bearer")
+                .string("token_type", token_type)
                 .number("exp", token.expires_at.as_secs())
                 .number("iat", token.issued_at.as_secs())
                 .string("sub", claims.sub.as_deref().unwrap_or(&token.client))
                 .one_or_many("aud", &audience)
                 .string("iss", realm.issuer.as_str())
                 .string("jti", &token.id.to_string())
+                .then(|o| confirmed(o, &binding))
                 .end()
         }
         // `token_type` is left out: RFC 6749 §5.1 knows none for it.
@@ -91,6 +95,7 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
             .string("sub", subject_of(&token.subject, &token.client))
             .one_or_many("aud", &token.audience)
             .string("iss", realm.issuer.as_str())
+            .then(|o| confirmed(o, &token.binding))
             .end(),
     }
 }

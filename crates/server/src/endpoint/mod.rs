@@ -1,6 +1,7 @@
 //! The endpoints at which clients authenticate: each has its walk, and here is what the walks share.
 
 mod introspect;
+mod proof;
 mod revoke;
 mod token;
 
@@ -107,7 +108,7 @@ impl Walk<'_> {
         let answered = match self.voice.place {
             // Boxed, so that no piece of what is remembered of a request is larger than 1 KiB: the allocator hands
             // those out at once, and looks around for larger ones.
-            Place::Token => Box::pin(self.token(&received, &mut who)).await,
+            Place::Token => Box::pin(self.token(parts, &received, &mut who)).await,
             Place::Introspection => {
                 Box::pin(self.introspect(&received, &parts.headers, &mut who)).await
             }
@@ -116,7 +117,11 @@ impl Walk<'_> {
         answered.unwrap_or_else(|failure| match failure {
             Failure::Refused(refusal) => {
                 self.tell_operator(&refusal, &who);
-                self.voice.refuse(&refusal)
+                let mut response = self.voice.refuse(&refusal);
+                if refusal == Refusal::NonceNeeded {
+                    self.give_nonce(response.headers_mut());
+                }
+                response
             }
             Failure::Shed => unavailable(),
             Failure::Throttled(wait) => {

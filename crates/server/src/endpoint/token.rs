@@ -1,11 +1,12 @@
 //! The token endpoint: parse, authenticate, decide, commit, sign, answer. No step looks back.
 
 use http::Response;
+use http::request::Parts;
 use tokenry_core::client::AuthenticatedClient;
 use tokenry_core::family::{FamilyId, Rotated, Rotation};
 use tokenry_core::grant::{self, AuthenticatedUser, Circumstances, Issue, Refresh};
 use tokenry_core::request::{Grant, Received};
-use tokenry_core::{Refusal, Secret, TokenRequest, User};
+use tokenry_core::{Binding, Refusal, Secret, TokenRequest, User};
 use tokenry_store::StoreError;
 
 use super::{Failure, Walk, Who, credential, cut};
@@ -21,6 +22,7 @@ impl Walk<'_> {
     /// `who` is filled where the request is refused.
     pub(super) async fn token(
         &self,
+        parts: &Parts,
         received: &Received<'_>,
         who: &mut Who,
     ) -> Result<Response<Body>, Failure> {
@@ -41,37 +43,52 @@ impl Walk<'_> {
             _ => None,
         };
         let granted = async {
-            let mut issue = self.decide(&client, grant?).await?;
+            let grant = grant?;
+            let shown = self.shown(parts)?;
+            let mut issue = self.decide(&client, grant, shown.binding).await?;
             // Nothing is used up for what cannot be signed.
             self.signer(&issue)?;
+            self.use_up(&shown).await?;
             let refresh = self.commit(&issue).await?;
-            self.sign(&mut issue, refresh, credential(&client))
+            let mut response = self.sign(&mut issue, refresh, credential(&client))?;
+            if shown.renews() {
+                self.give_nonce(response.headers_mut());
+            }
+            Ok(response)
         };
         let known = || Who { client: Some(client.registration().id.clone()), user };
         granted.await.inspect_err(|_| *who = known())
     }
 
-    async fn decide(&self, client: &AuthenticatedClient, grant: Grant) -> Result<Issue, Failure> {
-        let circumstances =
-            Circumstances { realm: &self.state.realm, now: self.now, random: identifiers()? };
+    async fn decide(
+        &self,
+        client: &AuthenticatedClient,
+        grant: Grant,
+        proven: Binding,
+    ) -> Result<Issue, Failure> {
+        let (realm, now) = (&self.state.realm, self.now);
+        let circumstances = Circumstances { realm, now, proven, random: identifiers()? };
         Ok(match grant {
-            Grant::ClientCredentials { scope } => {
-                grant::client_credentials(client, scope, &circumstances)?
+            Grant::ClientCredentials { asked } => {
+                grant::client_credentials(client, asked, &circumstances)?
             }
-            Grant::Password { username, password, scope } => {
+            Grant::Password { username, password, asked } => {
                 AuthenticatedUser::may_be_asked(&self.state.realm, client)?;
                 let user = self.state.user(&username);
                 let by = &client.registration().id;
                 let right = Box::pin(self.compare(by, &username, user, password)).await?;
                 let user = AuthenticatedUser::checked(user, right)?;
-                grant::password(client, user, scope, &circumstances)?
+                grant::password(client, user, asked, &circumstances)?
             }
-            Grant::RefreshToken { refresh_token, scope } => {
+            Grant::RefreshToken { refresh_token, asked } => {
                 let token = self.state.sealer.open(refresh_token.expose())?;
                 let standing = self.standing(&token);
-                grant::refresh_token(client, token, standing, scope, &circumstances)?
+                grant::refresh_token(client, token, standing, asked, &circumstances)?
             }
-            _ => return Err(Refusal::UnsupportedGrant("of another version".into()).into()),
+            other => {
+                let name = other.grant_type().short_name().to_owned();
+                return Err(Refusal::UnsupportedGrant(name).into());
+            }
         })
     }
 

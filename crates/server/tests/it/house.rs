@@ -49,32 +49,20 @@ pub(crate) struct House {
 
 /// A realm `r` at `https://auth.example` with short policies; tests change what they are about.
 pub(crate) fn realm() -> Realm {
+    let tokens = TokenPolicy {
+        refresh: Some(RefreshPolicy {
+            lifetime: Duration::from_secs(1800),
+            max_lifetime: None,
+            policy: Rotate::Rotate,
+            grace: Duration::from_secs(30),
+            client_credentials: true,
+        }),
+        ..TokenPolicy::new(Duration::from_secs(300))
+    };
     Realm {
-        name: "r".into(),
-        issuer: "https://auth.example".parse().unwrap(),
-        aliases: vec![],
-        dialect: Default::default(),
-        tokens: TokenPolicy {
-            access: Duration::from_secs(300),
-            refresh: Some(RefreshPolicy {
-                lifetime: Duration::from_secs(1800),
-                max_lifetime: None,
-                policy: Rotate::Rotate,
-                grace: Duration::from_secs(30),
-                client_credentials: true,
-            }),
-            signing: tokenry_core::jose::Algorithm::Es256,
-            id_token: false,
-            reuse: None,
-        },
         audience: vec!["https://api.example".into()],
         scopes: "read write profile".parse().unwrap(),
-        password_grant: false,
-        client_authentication: Default::default(),
-        endpoints: vec![],
-        keys: Default::default(),
-        not_before: Timestamp::EPOCH,
-        created_at: Timestamp::EPOCH,
+        ..Realm::new("r", "https://auth.example".parse().unwrap(), tokens)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokenry_core::realm::{Dialect, Rotate};
-use tokenry_core::{Client, Realm, Timestamp};
+use tokenry_core::{Client, Particulars, Realm, Timestamp};
 use tokenry_store::Change;
 
 use crate::house::{
@@ -24,7 +24,9 @@ async fn house(realm: Realm) -> House {
 }
 
 fn changes(realm: Realm) -> Vec<Change> {
-    let api = Client { introspects: ["https://api.example".to_owned()].into(), ..client("api") };
+    let introspects = vec!["https://api.example".to_owned()];
+    let particulars = Particulars { introspects, ..Particulars::default() }.boxed();
+    let api = Client { particulars, ..client("api") };
     let mut changes = vec![Change::PutRealm(realm)];
     for (number, client) in [client("billing"), client("other"), api].into_iter().enumerate() {
         let id = client.id.clone();

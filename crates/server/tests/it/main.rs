@@ -4,6 +4,7 @@
 
 mod assertion;
 mod documents;
+mod dpop;
 mod growth;
 mod house;
 mod introspection;

@@ -1,0 +1,218 @@
+//! What an access token is for (RFC 8707), and what follows from that.
+
+use std::time::Duration;
+
+use crate::realm::Resource;
+use crate::request::excerpt;
+use crate::{Client, Realm, Refusal, Scope};
+
+/// What an access token is to be for.
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    /// `aud`.
+    pub(super) audience: Vec<String>,
+    /// The scope that means something there; `None`: any.
+    scopes: Option<Scope>,
+    /// How long the token may live at most.
+    pub(super) access: Option<Duration>,
+}
+
+impl Target {
+    /// What a client's tokens are for that asks for `resources`: one of those that it may have, or by default all.
+    ///
+    /// `within` is what an earlier grant was for, where this one comes from it. A client that asks where its realm has
+    /// declared no resources has what it has by default: clients of some kinds always ask.
+    pub(super) fn of(
+        realm: &Realm,
+        client: &Client,
+        resources: &[String],
+        within: Option<&[String]>,
+    ) -> Result<Self, Refusal> {
+        let by_default = within.map_or_else(|| audience(realm, client), <[String]>::to_vec);
+        let mut target = Self { audience: Vec::new(), ..Self::default() };
+        for resource in resources {
+            if !is_absolute(resource) && !by_default.contains(resource) {
+                return Err(Refusal::InvalidTarget(excerpt(resource)));
+            }
+            let declared = realm.resources.iter().find(|own| same(&own.identifier, resource));
+            let allowed = by_default.iter().find(|own| same(own, resource));
+            let may_have = within.is_none() && client.audience.is_empty();
+            match (declared, allowed) {
+                (Some(declared), Some(_)) => target.take(declared),
+                (Some(declared), None) if may_have => target.take(declared),
+                (None, Some(own)) => target.add(own, None),
+                (None, None) if realm.resources.is_empty() && within.is_none() => {}
+                _ => return Err(Refusal::InvalidTarget(excerpt(resource))),
+            }
+        }
+        if target.audience.len() > 1 && !realm.several_resources {
+            return Err(Refusal::SeveralTargets);
+        }
+        if target.audience.is_empty() {
+            target.audience = by_default;
+        }
+        Ok(target)
+    }
+
+    fn take(&mut self, resource: &Resource) {
+        self.add(&resource.identifier, resource.scopes.as_ref());
+        self.access = [self.access, resource.access].into_iter().flatten().min();
+    }
+
+    fn add(&mut self, audience: &str, scopes: Option<&Scope>) {
+        if self.audience.iter().any(|own| own == audience) {
+            return;
+        }
+        self.scopes = match (self.audience.is_empty(), self.scopes.take(), scopes) {
+            (true, _, scopes) => scopes.cloned(),
+            (false, Some(own), Some(more)) => Some(own.tokens().chain(more.tokens()).collect()),
+            (false, ..) => None,
+        };
+        self.audience.push(audience.to_owned());
+    }
+
+    /// The part of a scope that means something here; refused where nothing of it does.
+    pub(super) fn narrowed(&self, scope: Scope) -> Result<Scope, Refusal> {
+        let Some(scopes) = &self.scopes else { return Ok(scope) };
+        let narrowed: Scope = scope.tokens().filter(|token| scopes.contains(token)).collect();
+        match scope.tokens().next() {
+            Some(token) if narrowed.is_empty() => Err(Refusal::ScopeNotAllowed(excerpt(token))),
+            _ => Ok(narrowed),
+        }
+    }
+}
+
+/// The `aud` of a client's access tokens: its own, that of its realm, or the issuer (RFC 9068 §3 wants one).
+fn audience(realm: &Realm, client: &Client) -> Vec<String> {
+    match (client.audience.is_empty(), realm.audience.is_empty()) {
+        (false, _) => client.audience.clone(),
+        (true, false) => realm.audience.clone(),
+        (true, true) => vec![realm.issuer.as_str().to_owned()],
+    }
+}
+
+/// "Its value MUST be an absolute URI [...] The URI MUST NOT include a fragment component" (RFC 8707 §2).
+pub fn is_absolute(uri: &str) -> bool {
+    let Some((scheme, rest)) = uri.split_once(':') else { return false };
+    let begins = scheme.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
+    let of_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    begins
+        && scheme.bytes().all(of_scheme)
+        && !matches!(rest, "" | "/" | "//")
+        && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+/// Clients write the identifier of a server with a slash at the end and without; both mean one.
+fn same(own: &str, asked: &str) -> bool {
+    let bare = |uri: &'_ str| uri.strip_suffix('/').map_or(uri.len(), str::len);
+    own[..bare(own)] == asked[..bare(asked)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::realm::TokenPolicy;
+
+    const A: &str = "https://a.example";
+    const B: &str = "https://b.example/mcp";
+
+    fn realm() -> Realm {
+        let tokens = TokenPolicy::new(Duration::from_secs(300));
+        let resource = |identifier: &str, scopes: &str, access| Resource {
+            identifier: identifier.into(),
+            scopes: Some(scopes.parse().unwrap()),
+            access,
+        };
+        Realm {
+            audience: vec!["https://default.example".into()],
+            resources: vec![
+                resource(A, "read", Some(Duration::from_secs(60))),
+                resource(B, "write", None),
+            ],
+            ..Realm::new("r", "https://auth.example".parse().unwrap(), tokens)
+        }
+    }
+
+    fn client() -> Client {
+        Client::new("r", "c", Timestamp::EPOCH)
+    }
+
+    fn target(realm: &Realm, client: &Client, resources: &[&str]) -> Result<Target, Refusal> {
+        let resources: Vec<_> = resources.iter().map(|one| (*one).to_owned()).collect();
+        Target::of(realm, client, &resources, None)
+    }
+
+    #[test]
+    fn row_135_a_resource_is_an_absolute_uri_and_known() {
+        for (resource, good) in [
+            (A, true),
+            (B, true),
+            ("https://default.example", true),
+            ("https://a.example#part", false),
+            ("a.example", false),
+            ("/mcp", false),
+            ("https://c.example", false),
+            ("https://", false),
+            ("https:", false),
+            ("", false),
+            ("1a:b", false),
+            ("https://a.example/ b", false),
+        ] {
+            let found = target(&realm(), &client(), &[resource]);
+            assert_eq!(found.is_ok(), good, "{resource}: {found:?}");
+            assert!(good || matches!(found, Err(Refusal::InvalidTarget(_))), "{resource}");
+        }
+    }
+
+    #[test]
+    fn row_136_a_token_for_a_resource_is_for_nothing_else() {
+        let found = target(&realm(), &client(), &[A]).unwrap();
+        assert_eq!(found.audience, [A]);
+        assert_eq!(found.access, Some(Duration::from_secs(60)));
+        assert_eq!(found.narrowed("read write".parse().unwrap()).unwrap().as_str(), "read");
+        assert!(found.narrowed("write".parse().unwrap()).is_err());
+        assert_eq!(found.narrowed(Scope::empty()), Ok(Scope::empty()));
+        let by_default = target(&realm(), &client(), &[]).unwrap();
+        assert_eq!(by_default.audience, ["https://default.example"]);
+        assert!(by_default.narrowed("write".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn row_136_a_client_with_an_audience_of_its_own_has_no_other() {
+        let own = Client { audience: vec![B.into(), "urn:x".into()], ..client() };
+        assert_eq!(target(&realm(), &own, &[B]).unwrap().audience, [B]);
+        assert_eq!(target(&realm(), &own, &["urn:x"]).unwrap().audience, ["urn:x"]);
+        assert!(target(&realm(), &own, &[A]).is_err());
+        // What an earlier grant was for is all that comes from it.
+        let within = [B.to_owned()];
+        let refreshed =
+            |resource: &str| Target::of(&realm(), &client(), &[resource.to_owned()], Some(&within));
+        assert_eq!(refreshed(B).unwrap().audience, [B]);
+        assert!(refreshed(A).is_err());
+    }
+
+    #[test]
+    fn row_137_a_slash_at_the_end_and_realms_without_resources_do_no_harm() {
+        let slash = format!("{A}/");
+        assert_eq!(target(&realm(), &client(), &[&slash]).unwrap().audience, [A]);
+        let none = Realm { resources: vec![], ..realm() };
+        let found = target(&none, &client(), &["https://mcp.example/x"]).unwrap();
+        assert_eq!(found.audience, ["https://default.example"]);
+        let found = target(&none, &client(), &["https://default.example/"]).unwrap();
+        assert_eq!(found.audience, ["https://default.example"]);
+        assert!(target(&none, &client(), &["mcp"]).is_err());
+    }
+
+    #[test]
+    fn row_138_one_token_is_for_one_resource_unless_the_realm_says_otherwise() {
+        assert_eq!(target(&realm(), &client(), &[A, B]).unwrap_err(), Refusal::SeveralTargets);
+        assert_eq!(target(&realm(), &client(), &[A, A]).unwrap().audience, [A]);
+        let several = Realm { several_resources: true, ..realm() };
+        let found = target(&several, &client(), &[A, B]).unwrap();
+        assert_eq!(found.audience, [A, B]);
+        assert_eq!(found.narrowed("read write".parse().unwrap()).unwrap().as_str(), "read write");
+        let any = target(&several, &client(), &[A, "https://default.example"]).unwrap();
+        assert!(any.narrowed("write".parse().unwrap()).is_ok());
+    }
+}
