@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use crate::client::{AuthenticatedClient, CredentialKind};
 use crate::family::FamilyId;
+use crate::foreign::ForeignToken;
 use crate::jose::claims::typ_is;
 use crate::jose::jws::{Compact, Verified};
 use crate::jose::{Claims, Jwk, VerifyingKey};
 use crate::{Client, Refusal, Secret, Timestamp};
 
-/// The one `client_assertion_type` there is.
+/// The type of an assertion that a client or an issuer has signed.
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The type of a SPIFFE workload's token (draft-ietf-oauth-spiffe-client-auth §3.1).
+pub const SPIFFE_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// How far the clock of a client may be off. FAPI 2.0 §5.3.2.1 wants at least 10 s and admits up to 60.
 const SKEW: Duration = Duration::from_secs(30);
@@ -35,11 +39,53 @@ pub struct PresentedAssertion {
 }
 
 impl PresentedAssertion {
-    /// The client that it says it is of: its `sub`. Nobody has vouched for it yet.
+    /// The client that it says it is of: by `client_id`, or by its `sub`. Nobody has vouched for it yet.
+    ///
+    /// Where another issuer has signed it, `sub` is what that issuer calls the client, so `client_id` is needed.
     pub fn named(&self) -> Result<String, Refusal> {
+        if let Some(id) = &self.client_id {
+            return Ok(id.clone());
+        }
         let compact = Compact::parse(self.assertion.expose()).map_err(|_| bad("not a JWT"))?;
         compact.unverified_claim("sub").ok_or(bad("no subject"))
     }
+}
+
+/// Checks an assertion that another issuer has signed, against the client that it [names](PresentedAssertion::named).
+///
+/// It may be presented again for as long as it lives: those who hold one, such as a Kubernetes pod, get no other for each
+/// request.
+pub fn authenticate_federated(
+    presented: &PresentedAssertion,
+    client: &Arc<Client>,
+    token: &ForeignToken<'_>,
+    now: Timestamp,
+) -> Result<AuthenticatedClient, Refusal> {
+    if presented.client_id.as_ref() != Some(&client.id) {
+        return Err(bad("client_id is needed where another issuer says who the client is"));
+    }
+    let is_it = |kind: &CredentialKind| match kind {
+        CredentialKind::Federated { issuer, subject } => {
+            **issuer == *token.trust().issuer && **subject == *token.subject()
+        }
+        _ => false,
+    };
+    let mut found = client.credentials.iter().filter(|c| is_it(&c.kind)).peekable();
+    if found.peek().is_none() {
+        return Err(bad("its issuer calls the client by another name"));
+    }
+    let live = found.find(|credential| credential.is_live(now)).ok_or(Refusal::SecretExpired)?;
+    if !client.enabled {
+        return Err(Refusal::ClientDisabled);
+    }
+    Ok(AuthenticatedClient::by_assertion(client, live.id.clone()))
+}
+
+/// Whether a client is known by what this issuer says.
+pub fn is_federated(client: &Client, issuer: &str) -> bool {
+    client.credentials.iter().any(|credential| {
+        matches!(&credential.kind, CredentialKind::Federated { issuer: own, .. } if **own == *issuer)
+    })
 }
 
 /// What an assertion uses up: for as long as it could be presented again.
@@ -57,7 +103,8 @@ const fn bad(why: &'static str) -> Refusal {
 
 /// Checks an assertion against the client that it [names](PresentedAssertion::named).
 ///
-/// `audiences` are the names of this server of which one must be the assertion's only audience: its issuer.
+/// `audiences` are the names of this server of which one must be the assertion's only audience: its issuer, and for
+/// clients registered so (`legacy_audience`) its token endpoint.
 pub fn authenticate(
     presented: &PresentedAssertion,
     client: Option<&Arc<Client>>,
@@ -301,6 +348,43 @@ mod tests {
         // For as long as it could be presented again.
         assert_eq!(once(&good()).until, NOW + Duration::from_secs(60) + SKEW);
         assert_ne!(super::once("a", "b:c"), super::once("a:b", "c"));
+    }
+
+    #[test]
+    fn a_client_may_be_known_by_what_another_issuer_calls_it() {
+        use crate::foreign::tests as foreign;
+        let key = foreign::key(Algorithm::Es256);
+        let trust = foreign::trust("https://ci.example");
+        let text = foreign::signed(&key, "JWT", &foreign::good());
+        let keys = foreign::keys(&[&key]);
+        let token = ForeignToken::check(&text, &trust, &keys, &[ISSUER], NOW).unwrap();
+        let federated = |issuer: &str, subject: &str| Credential {
+            kind: CredentialKind::Federated { issuer: issuer.into(), subject: subject.into() },
+            ..credential(&key)
+        };
+        let good = || federated("https://ci.example", "job-1");
+        let check = |id: Option<&str>, credential: Credential, enabled: bool| {
+            let client = Client { enabled, ..Client::clone(&client(&[])) };
+            let client = Arc::new(Client { credentials: vec![credential], ..client });
+            let client_id = id.map(str::to_owned);
+            let presented = PresentedAssertion { assertion: text.clone(), client_id };
+            authenticate_federated(&presented, &client, &token, NOW).map(|_| ())
+        };
+        assert_eq!(check(Some("billing"), good(), true), Ok(()));
+        assert_eq!(check(Some("billing"), good(), false), Err(Refusal::ClientDisabled));
+        let over = Credential { expires_at: Some(NOW), ..good() };
+        assert_eq!(check(Some("billing"), over, true), Err(Refusal::SecretExpired));
+        for (id, credential) in [
+            (None, good()),
+            (Some("other"), good()),
+            (Some("billing"), federated("https://ci.example", "job-2")),
+            (Some("billing"), federated("https://ci.example", "job")),
+            (Some("billing"), federated("https://other.example", "job-1")),
+            (Some("billing"), credential(&key)),
+        ] {
+            let refused = check(id, credential, true).unwrap_err();
+            assert!(matches!(refused, Refusal::BadAssertion(_)), "{refused:?}");
+        }
     }
 
     #[test]

@@ -151,6 +151,13 @@ pub enum CredentialKind {
         /// The public half, as a JWK with `alg` and `kid`.
         jwk: Box<str>,
     },
+    /// What another issuer says of it: a Kubernetes service account, a CI job, a SPIFFE workload. No secret at all.
+    Federated {
+        /// The issuer, one that the realm trusts.
+        issuer: Box<str>,
+        /// The `sub` of its tokens, exactly.
+        subject: Box<str>,
+    },
 }
 
 /// HMAC-SHA-256 of a client secret under the [`Pepper`].

@@ -46,14 +46,42 @@ pub struct AccessToken {
     pub family: Option<FamilyId>,
     /// The client that it was issued to.
     pub client: String,
-    /// The `sub` of the user that it is about; `None`: about the client.
-    pub user: Option<String>,
+    /// Whom it is about.
+    pub about: About,
     /// `iat`.
     pub issued_at: Timestamp,
     /// `exp`.
     pub expires_at: Timestamp,
     /// Everything that it says.
     pub claims: Claims,
+}
+
+/// Whom an access token is about, by its `sub`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum About {
+    /// The client that it was issued to.
+    Client,
+    /// The user of this subject, which is a UUID.
+    User(String),
+    /// Another client. One that is named by a UUID would be looked for among the users, and its token not be good.
+    OtherClient(String),
+    /// Somebody whom another issuer knows.
+    Foreign(String),
+}
+
+impl About {
+    fn read(subject: &str, is_client: bool) -> Self {
+        let named = subject.to_owned();
+        if is_client {
+            Self::Client
+        } else if subject.contains(':') {
+            Self::Foreign(named)
+        } else if subject.parse::<FamilyId>().is_ok() {
+            Self::User(named)
+        } else {
+            Self::OtherClient(named)
+        }
+    }
 }
 
 /// What is known of an access token beyond what it says itself.
@@ -65,6 +93,8 @@ pub struct Known<'a> {
     pub client: Option<&'a Client>,
     /// The user that it is about, where it is about one and the user still exists.
     pub user: Option<&'a crate::User>,
+    /// The other client that it is about, where it is about one that still exists.
+    pub other_client: Option<&'a Client>,
 }
 
 impl AccessToken {
@@ -73,7 +103,7 @@ impl AccessToken {
     pub fn read(token: &Verified<'_>, realm: &Realm) -> Option<Self> {
         let claims = token.claims().ok()?;
         let text = |name: &str| claims.other.get(name).and_then(serde_json::Value::as_str);
-        let (client, about_client) = match realm.dialect {
+        let (client, is_client) = match realm.dialect {
             Dialect::Rfc => {
                 typ_is(token.header().typ(), "at+jwt").then_some(())?;
                 let client = claims.client_id.clone()?;
@@ -90,7 +120,7 @@ impl AccessToken {
         Some(Self {
             id: claims.jti.as_deref()?.parse().ok()?,
             family: text("sid").and_then(|sid| sid.parse().ok()),
-            user: if about_client { None } else { Some(claims.sub.clone()?) },
+            about: About::read(claims.sub.as_deref()?, is_client),
             issued_at: claims.iat?,
             expires_at: claims.exp?,
             client,
@@ -111,15 +141,20 @@ impl AccessToken {
     /// Whether it is good at `now`.
     pub fn is_active(&self, known: Known<'_>, realm: &Realm, now: Timestamp) -> bool {
         let Some(client) = known.client.filter(|client| client.enabled) else { return false };
-        let user = match (&self.user, known.user) {
-            (None, _) => None,
-            (Some(id), Some(user)) if user.subject == *id && user.enabled => Some(user),
-            (Some(_), _) => return false,
-        };
         // `iat` has whole seconds: a registration within the same second was there before the token.
-        let created = realm.created_at.max(client.created_at).trunc_to_secs();
-        let not_before = realm.not_before.max(client.not_before).max(created);
-        let not_before = user.map_or(not_before, |user| not_before.max(user.not_before));
+        let since = |client: &Client| client.not_before.max(client.created_at.trunc_to_secs());
+        let of_subject = match (&self.about, known.user, known.other_client) {
+            (About::Client | About::Foreign(_), ..) => Timestamp::EPOCH,
+            (About::User(id), Some(user), _) if user.subject == *id && user.enabled => {
+                user.not_before
+            }
+            (About::OtherClient(id), _, Some(other)) if other.id == *id && other.enabled => {
+                since(other)
+            }
+            (About::User(_) | About::OtherClient(_), ..) => return false,
+        };
+        let of_realm = realm.not_before.max(realm.created_at.trunc_to_secs());
+        let not_before = of_realm.max(since(client)).max(of_subject);
         !known.revoked && now < self.expires_at && not_before <= self.issued_at
     }
 }

@@ -20,6 +20,7 @@ pub mod binding;
 pub mod client;
 pub mod dpop;
 pub mod family;
+pub mod foreign;
 mod form;
 pub mod grant;
 pub mod introspection;

@@ -69,6 +69,11 @@ pub enum Subject {
         /// The `sub`.
         id: String,
     },
+    /// Another client, or somebody whom another issuer knows.
+    Other {
+        /// The `sub`.
+        id: String,
+    },
 }
 
 impl RefreshToken {
@@ -180,6 +185,7 @@ fn encode(token: &RefreshToken, out: &mut Vec<u8>) {
     let (name, id) = match &token.subject {
         Subject::Client => ("", ""),
         Subject::User { name, id } => (name.as_str(), id.as_str()),
+        Subject::Other { id } => ("", id.as_str()),
     };
     text(name);
     text(id);
@@ -207,9 +213,11 @@ fn decode(content: &[u8]) -> Option<RefreshToken> {
     let client = rest.text()?.to_owned();
     let scope = rest.text()?.parse().ok()?;
     let (name, id) = (rest.text()?, rest.text()?);
-    let subject = match id {
-        "" => Subject::Client,
-        id => Subject::User { name: name.to_owned(), id: id.to_owned() },
+    let subject = match (name, id) {
+        (_, "") => Subject::Client,
+        // No user has an empty name.
+        ("", id) => Subject::Other { id: id.to_owned() },
+        (name, id) => Subject::User { name: name.to_owned(), id: id.to_owned() },
     };
     let mut audience = Vec::new();
     while !rest.0.is_empty() {
@@ -279,6 +287,8 @@ mod tests {
         assert_eq!(sealer().open(text.expose()), Ok(token()));
         let for_client = RefreshToken { subject: Subject::Client, audience: vec![], ..token() };
         assert_eq!(sealer().open(sealer().seal(&for_client).expose()), Ok(for_client));
+        let for_other = RefreshToken { subject: Subject::Other { id: "ci:a".into() }, ..token() };
+        assert_eq!(sealer().open(sealer().seal(&for_other).expose()), Ok(for_other));
         let (a, b) = (Some([1; 32]), Some([2; 32]));
         for (key, certificate) in [(a, None), (None, b), (a, b)] {
             let bound = RefreshToken { binding: Binding { key, certificate }, ..token() };

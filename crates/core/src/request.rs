@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::assertion::{ASSERTION_TYPE, PresentedAssertion};
+use crate::assertion::{ASSERTION_TYPE, PresentedAssertion, SPIFFE_TYPE};
 use crate::form::{Form, decode};
 use crate::{Refusal, Scope, Secret};
 
@@ -428,7 +428,7 @@ impl Credentials {
             }
             let need = |name| form.get(name).ok_or(Refusal::MissingParameter(name));
             let (assertion, kind) = (need("client_assertion")?, need("client_assertion_type")?);
-            if kind != ASSERTION_TYPE {
+            if ![ASSERTION_TYPE, SPIFFE_TYPE].contains(&kind) {
                 return Err(Refusal::UnsupportedAssertion);
             }
             let assertion = Secret::new(assertion);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use tokenry_core::dpop::Nonces;
 use tokenry_core::family::FamilyId;
-use tokenry_core::jose::Algorithm;
+use tokenry_core::jose::{Algorithm, JwkSet};
 use tokenry_core::key::{KeyRecord, Stage};
-use tokenry_core::realm::{Dialect, Endpoint};
+use tokenry_core::realm::{Dialect, Endpoint, TrustedKeys};
 use tokenry_core::refresh::Sealer;
 use tokenry_core::{MasterKey, Realm, Timestamp, User};
 use tokenry_store::{Revision, Snapshot, Usage};
@@ -61,6 +61,10 @@ pub(crate) struct RealmState {
     pub(crate) metrics: RealmMetrics,
     /// How many of its users' passwords wait to be compared.
     pub(crate) passwords: Queue,
+    /// Where tokens are to be had.
+    pub(crate) token_endpoint: String,
+    /// The keys of trusted issuers that its registration holds, by the issuer's name.
+    trusted_keys: HashMap<String, Arc<JwkSet>>,
     /// What its clients have of their own.
     usage: Option<Usage>,
     users: HashMap<String, User>,
@@ -87,6 +91,11 @@ impl RealmState {
         own.into_iter().chain(by_certificate).chain(aliases)
     }
 
+    /// The keys of a trusted issuer, where they are part of its registration.
+    pub(crate) fn trusted_keys(&self, name: &str) -> Option<Arc<JwkSet>> {
+        self.trusted_keys.get(name).cloned()
+    }
+
     /// The algorithms that the realm and its clients sign with.
     pub(crate) fn algorithms(&self) -> HashSet<Algorithm> {
         let clients = self.usage.iter().flat_map(|usage| usage.algorithms.iter().copied());
@@ -98,6 +107,18 @@ impl RealmState {
         let clients = self.usage.as_ref().and_then(|usage| usage.longest_access);
         clients.unwrap_or_default().max(self.realm.tokens.access)
     }
+}
+
+/// A set that does not read was refused when the realm was declared; here it counts as none.
+fn trusted_keys(realm: &Realm) -> HashMap<String, Arc<JwkSet>> {
+    let held = realm.trusts.iter().filter_map(|trust| match &trust.keys {
+        TrustedKeys::Jwks(set) => {
+            let set = JwkSet::parse(set.as_bytes()).ok()?;
+            Some((trust.name.clone(), Arc::new(set)))
+        }
+        TrustedKeys::Discovered | TrustedKeys::JwksUri(_) => None,
+    });
+    held.collect()
 }
 
 impl Directory {
@@ -143,6 +164,8 @@ impl Directory {
                 users,
                 metrics: metrics.of_realm(&name),
                 passwords: Queue::default(),
+                token_endpoint: metadata::token_endpoint(&realm),
+                trusted_keys: trusted_keys(&realm),
                 nonces: Nonces::of_realm(master, &name),
                 sealer,
                 realm,

@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tokenry_core::Timestamp;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::realm::{ClientAuthentication, Dialect};
 use tokenry_core::request::GrantType;
+use tokenry_core::{Realm, Timestamp};
 
 use crate::directory::RealmState;
 use crate::document::Document;
@@ -35,20 +35,37 @@ pub(crate) fn keycloak_realm(state: &RealmState, now: Timestamp) -> Document {
     Document::new("application/json", body)
 }
 
+/// Where tokens are to be had.
+pub(crate) fn token_endpoint(realm: &Realm) -> String {
+    at(realm, "token", "token")
+}
+
+/// The URL of an endpoint by its name in either dialect.
+fn at(realm: &Realm, rfc: &str, keycloak: &str) -> String {
+    let issuer = realm.issuer.as_str();
+    match realm.dialect {
+        Dialect::Rfc => format!("{issuer}/{rfc}"),
+        Dialect::Keycloak => format!("{issuer}/protocol/openid-connect/{keycloak}"),
+    }
+}
+
 /// The realm's metadata, computed from its configuration alone (row 299).
 pub(crate) fn metadata(state: &RealmState) -> Document {
     let realm = &state.realm;
     let issuer = realm.issuer.as_str();
-    let at = |rfc: &str, keycloak: &str| match realm.dialect {
-        Dialect::Rfc => format!("{issuer}/{rfc}"),
-        Dialect::Keycloak => format!("{issuer}/protocol/openid-connect/{keycloak}"),
-    };
+    let at = |rfc: &str, keycloak: &str| at(realm, rfc, keycloak);
     let mut grants = vec![GrantType::ClientCredentials.as_str()];
     if realm.tokens.refresh.is_some() {
         grants.push(GrantType::RefreshToken.as_str());
     }
     if realm.password_grant {
         grants.push(GrantType::Password.as_str());
+    }
+    if realm.dialect == Dialect::Rfc {
+        grants.push(GrantType::TokenExchange.as_str());
+        if realm.trusts.iter().any(|trust| !trust.scopes.is_empty()) {
+            grants.push(GrantType::JwtBearer.as_str());
+        }
     }
     const METHODS: [&str; 3] = ["private_key_jwt", "client_secret_basic", "client_secret_post"];
     let mut methods = METHODS.to_vec();
@@ -60,7 +77,7 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     algorithms.sort();
     let body = Object::with_capacity(1024)
         .string("issuer", issuer)
-        .string("token_endpoint", &at("token", "token"))
+        .string("token_endpoint", &token_endpoint(realm))
         .string("introspection_endpoint", &at("introspect", "token/introspect"))
         .string("revocation_endpoint", &at("revoke", "revoke"))
         .then(|o| match realm.dialect {

@@ -15,15 +15,19 @@ use crate::request::GrantType;
 use crate::{Client, Realm, Refusal, Scope, Timestamp};
 
 mod client_credentials;
+mod jwt_bearer;
 mod password;
 mod refresh_token;
 mod target;
+mod token_exchange;
 
 pub use client_credentials::client_credentials;
+pub use jwt_bearer::jwt_bearer;
 pub use password::{AuthenticatedUser, password};
 pub(crate) use refresh_token::is_good;
 pub use refresh_token::{Standing, refresh_token};
 pub use target::is_absolute;
+pub use token_exchange::{Exchanged, token_exchange};
 
 use target::Target;
 
@@ -76,6 +80,8 @@ pub struct Issue {
     pub expires_at: Timestamp,
     /// The keys that the access token is good with alone.
     pub binding: Binding,
+    /// `act` of the access token (RFC 8693 §4.1), as JSON: who acts for the subject.
+    pub act: Option<String>,
     /// The family of refresh tokens that the access token belongs to, and ends with.
     pub family: Option<FamilyId>,
     /// What becomes of the refresh token.
@@ -132,6 +138,7 @@ fn issue(
         expires_at: issued_at + target.access.map_or(access, |most| access.min(most)),
         audience: target.audience,
         binding: bound(realm, client, proven)?,
+        act: None,
         family: None,
         refresh: Refresh::None,
         id_token: false,

@@ -98,6 +98,10 @@ pub(crate) fn is_good(
     }
     let created = realm.created_at.max(client.created_at);
     let mut not_before = realm.not_before.max(client.not_before).max(created);
+    // Whom another knows has no refresh tokens: the other says each time whether they are still there.
+    if let Subject::Other { .. } = &token.subject {
+        return Err(Refusal::NotARefreshToken);
+    }
     if let Subject::User { id, .. } = &token.subject {
         // A user who was removed and added again under the same name is another one.
         let user = standing.user.filter(|user| user.subject == *id).ok_or(Refusal::UserDisabled)?;

@@ -54,6 +54,21 @@ impl Target {
         Ok(target)
     }
 
+    /// The same for who must name what is known: "If the authorization server is unwilling or unable to issue a token
+    /// for any target service indicated [...], the invalid_target error code SHOULD be used" (RFC 8693 §2.2.2).
+    pub(super) fn exactly(
+        realm: &Realm,
+        client: &Client,
+        resources: &[String],
+    ) -> Result<Self, Refusal> {
+        let target = Self::of(realm, client, resources, None)?;
+        let named = |resource: &&String| !target.audience.iter().any(|own| same(own, resource));
+        match resources.iter().find(named) {
+            Some(unknown) => Err(Refusal::InvalidTarget(excerpt(unknown))),
+            None => Ok(target),
+        }
+    }
+
     fn take(&mut self, resource: &Resource) {
         self.add(&resource.identifier, resource.scopes.as_ref());
         self.access = [self.access, resource.access].into_iter().flatten().min();

@@ -144,6 +144,8 @@ pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> 
 pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> String {
     let (subject, username) = match &issue.subject {
         Subject::User { name, id } => (id.clone(), name.clone()),
+        // No grant of this dialect is about others.
+        Subject::Other { id } => (id.clone(), id.clone()),
         Subject::Client => {
             (service_account(realm, &issue.client.id), service_account_name(&issue.client.id))
         }
@@ -169,7 +171,7 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> Strin
             .string("clientHost", &peer.to_string())
             .string("clientAddress", &peer.to_string())
             .string("client_id", &issue.client.id),
-        Subject::User { .. } => object,
+        Subject::User { .. } | Subject::Other { .. } => object,
     };
     object.boolean("email_verified", false).string("preferred_username", &username).end()
 }
@@ -184,6 +186,7 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
         Token::Refresh(token) => {
             let (subject, username) = match &token.subject {
                 Subject::User { name, id } => (id.clone(), name.clone()),
+                Subject::Other { id } => (id.clone(), id.clone()),
                 Subject::Client => {
                     (service_account(realm, &token.client), service_account_name(&token.client))
                 }

@@ -5,11 +5,15 @@ use tokenry_core::grant::Issue;
 use tokenry_core::jose::claims::Audience;
 use tokenry_core::refresh::Subject;
 use tokenry_core::refusal::ErrorCode;
+use tokenry_core::request::{GrantType, TokenType};
 use tokenry_core::{Realm, Refusal};
 
 use super::{DPOP, Granted, Told, confirmed, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
+
+/// What a token exchange gives.
+const ACCESS_TOKEN: &str = TokenType::AccessToken.as_str();
 
 /// RFC 6749 §5.2. No description: the code is all that a caller may know.
 pub(super) fn tell(refusal: &Refusal) -> Told {
@@ -38,6 +42,11 @@ pub(super) fn answer(granted: &Granted<'_>, token_type: &str) -> String {
         })
         .string("token_type", token_type)
         .number("expires_in", issue.lifetime().as_secs())
+        .then(|o| match issue.grant {
+            // RFC 8693 §2.2.1
+            GrantType::TokenExchange => o.string("issued_token_type", ACCESS_TOKEN),
+            _ => o,
+        })
         .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
         .end()
 }
@@ -58,6 +67,10 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
         })
         .then(|o| if issue.scope.is_empty() { o } else { o.string("scope", issue.scope.as_str()) })
         .then(|o| confirmed(o, &issue.binding))
+        .then(|o| match &issue.act {
+            Some(act) => o.raw("act", act),
+            None => o,
+        })
         .end()
 }
 
@@ -84,6 +97,10 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
                 .string("iss", realm.issuer.as_str())
                 .string("jti", &token.id.to_string())
                 .then(|o| confirmed(o, &binding))
+                .then(|o| match claims.other.get("act") {
+                    Some(act) => o.raw("act", &act.to_string()),
+                    None => o,
+                })
                 .end()
         }
         // `token_type` is left out: RFC 6749 §5.1 knows none for it.
@@ -108,6 +125,6 @@ pub(super) fn subject(issue: &Issue) -> &str {
 fn subject_of<'a>(subject: &'a Subject, client: &'a str) -> &'a str {
     match subject {
         Subject::Client => client,
-        Subject::User { id, .. } => id,
+        Subject::User { id, .. } | Subject::Other { id } => id,
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokenry_core::introspection::{
-    AccessToken, Known, TokenInquiry, may_know, refresh_token_is_active,
+    About, AccessToken, Known, TokenInquiry, may_know, refresh_token_is_active,
 };
 use tokenry_core::jose::claims::Audience;
 use tokenry_core::jose::jws::Compact;
@@ -95,17 +95,25 @@ impl Walk<'_> {
     }
 
     /// The token of this realm that a text is, if it is good now.
-    async fn active(&self, text: &str) -> Result<Option<Token>, Failure> {
+    pub(super) async fn active(&self, text: &str) -> Result<Option<Token>, Failure> {
         let Some(token) = self.token_of(text) else { return Ok(None) };
         let Some(client) = self.client(token.client()).await? else { return Ok(None) };
         let (realm, now) = (&self.state.realm, self.now);
         let active = match &token {
             Token::Access(token, _) => {
                 let ids = [Some(token.id), token.family];
+                let other_client = match &token.about {
+                    About::OtherClient(id) => self.client(id).await?,
+                    _ => None,
+                };
                 let known = Known {
                     revoked: ids.into_iter().flatten().any(|id| self.is_revoked(id)),
                     client: Some(&client),
-                    user: token.user.as_deref().and_then(|id| self.state.user_by_subject(id)),
+                    user: match &token.about {
+                        About::User(id) => self.state.user_by_subject(id),
+                        _ => None,
+                    },
+                    other_client: other_client.as_deref(),
                 };
                 token.is_active(known, realm, now)
             }

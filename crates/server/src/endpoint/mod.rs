@@ -1,5 +1,6 @@
 //! The endpoints at which clients authenticate: each has its walk, and here is what the walks share.
 
+mod foreign;
 mod introspect;
 mod proof;
 mod revoke;
@@ -229,8 +230,16 @@ impl Walk<'_> {
     ) -> Result<AuthenticatedClient, Failure> {
         let realm = &self.state.realm;
         let client = self.client(&presented.named()?).await?;
-        let audiences = [realm.issuer.as_str()];
-        let checked = assertion::authenticate(presented, client.as_ref(), &audiences, self.now);
+        let said = tokenry_core::foreign::unverified(&presented.assertion);
+        if let (Some(client), Some(said)) = (&client, &said)
+            && assertion::is_federated(client, &said.issuer)
+        {
+            return Box::pin(self.by_federation(presented, client, said)).await;
+        }
+        let legacy = client.as_ref().is_some_and(|client| client.particulars().legacy_audience);
+        let audiences = [realm.issuer.as_str(), &self.state.token_endpoint];
+        let audiences = if legacy { &audiences[..] } else { &audiences[..1] };
+        let checked = assertion::authenticate(presented, client.as_ref(), audiences, self.now);
         let (client, once) = checked?;
         let new = self.app.store.use_up(&realm.name, once.id, once.until).await;
         match new {
@@ -280,7 +289,7 @@ impl Walk<'_> {
 
     fn standing(&self, token: &RefreshToken) -> Standing<'_> {
         let user = match &token.subject {
-            Subject::Client => None,
+            Subject::Client | Subject::Other { .. } => None,
             Subject::User { name, .. } => self.state.user(name),
         };
         Standing { revoked: self.is_revoked(token.family), user }

@@ -85,10 +85,13 @@ impl Walk<'_> {
                 let standing = self.standing(&token);
                 grant::refresh_token(client, token, standing, asked, &circumstances)?
             }
-            other => {
-                let name = other.grant_type().short_name().to_owned();
-                return Err(Refusal::UnsupportedGrant(name).into());
+            Grant::JwtBearer { assertion, asked } => {
+                Box::pin(self.jwt_bearer(client, &assertion, asked, &circumstances)).await?
             }
+            Grant::TokenExchange(exchange) => {
+                Box::pin(self.token_exchange(client, *exchange, &circumstances)).await?
+            }
+            _ => return Err(Refusal::UnsupportedGrant("of another version".into()).into()),
         })
     }
 

@@ -5,10 +5,11 @@ use http::{Method, Request, StatusCode};
 use tokenry_core::Realm;
 use tokenry_core::jose::{Algorithm, SigningKey};
 use tokenry_core::realm::ClientAuthentication;
-use tokenry_core::request::GrantType;
+use tokenry_core::request::{GrantType, TokenType};
 use tokenry_store::Change;
 
 use crate::assertion::{self, key};
+use crate::foreign;
 use crate::house::{House, SECRET, basic, billing, credential, put_credential, realm, user};
 
 fn below_a_path() -> Realm {
@@ -102,25 +103,33 @@ fn listed(json: &serde_json::Value, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn row_166_each_grant_that_is_listed_works_and_no_other_does() {
-    for (passwords, refreshes) in [(false, false), (false, true), (true, false), (true, true)] {
-        // What a refresh presents was given while there were refreshes.
+    let key = key(Algorithm::Es256);
+    let ci = "https://ci.example";
+    let of_ci = foreign::signed(&key, &foreign::claims(ci, "job", serde_json::json!({})));
+    for on in 0..8 {
+        let (passwords, refreshes, trusts) = (on & 1 != 0, on & 2 != 0, on & 4 != 0);
+        // What is presented was given while there was all.
         let house = House::of(Realm { password_grant: true, ..realm() }).await;
         house.change(vec![Change::PutUser(user("ann", "pw"))]).await;
-        let refresh = house.token(&billing(), "grant_type=client_credentials").await;
+        let first = house.token(&billing(), "grant_type=client_credentials").await;
         let mut changed = Realm { password_grant: passwords, ..realm() };
         changed.tokens.refresh = changed.tokens.refresh.filter(|_| refreshes);
+        changed.trusts = vec![foreign::trust("ci", ci, &[&key], if trusts { "read" } else { "" })];
         house.change(vec![Change::PutRealm(changed)]).await;
 
         let listed = listed(&house.get(METADATA).await.json(), "grant_types_supported");
         for grant in GrantType::ALL.map(GrantType::as_str).into_iter().chain([
             "authorization_code",
-            "urn:ietf:params:oauth:grant-type:token-exchange",
-            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "implicit",
             "urn:ietf:params:oauth:grant-type:device_code",
+            "urn:openid:params:grant-type:ciba",
         ]) {
-            let refresh = refresh.field("refresh_token");
-            let body =
-                format!("grant_type={grant}&username=ann&password=pw&refresh_token={refresh}");
+            let (access, refresh) = (first.field("access_token"), first.field("refresh_token"));
+            let body = format!(
+                "grant_type={grant}&username=ann&password=pw&refresh_token={refresh}&assertion={of_ci}\
+                 &subject_token={access}&subject_token_type={}",
+                TokenType::AccessToken.as_str()
+            );
             let answer = house.token(&billing(), &body).await;
             let works = listed.iter().any(|one| one == grant);
             assert_eq!(answer.status == StatusCode::OK, works, "{grant}: {}", answer.text);

@@ -5,6 +5,8 @@
 mod assertion;
 mod documents;
 mod dpop;
+mod exchange;
+mod foreign;
 mod growth;
 mod house;
 mod introspection;
