@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use tokenry_core::assertion::{PresentedAssertion, authenticate};
+use tokenry_core::assertion::{PresentedAssertion, Terms, authenticate};
 use tokenry_core::client::{Credential, CredentialKind};
 use tokenry_core::jose::jws::Compact;
 use tokenry_core::jose::{Algorithm, SigningKey, generate};
@@ -54,6 +54,6 @@ fuzz_target!(|data: &[u8]| {
 fn check(text: &str) -> Option<Timestamp> {
     let presented = PresentedAssertion { assertion: Secret::new(text), client_id: None };
     let _ = presented.named();
-    let checked = authenticate(&presented, Some(&CLIENT), &[ISSUER], NOW);
+    let checked = authenticate(&presented, Some(&CLIENT), &Terms { audiences: &[ISSUER], fapi: false }, NOW);
     checked.ok().map(|(_, once)| once.until)
 }

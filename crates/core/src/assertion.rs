@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::client::{AuthenticatedClient, CredentialKind};
 use crate::family::FamilyId;
 use crate::foreign::ForeignToken;
-use crate::jose::claims::typ_is;
+use crate::jose::claims::{Audience, typ_is};
 use crate::jose::jws::{Compact, Verified};
 use crate::jose::{Claims, Jwk, VerifyingKey};
 use crate::{Client, Refusal, Secret, Timestamp};
@@ -97,22 +97,32 @@ pub struct Once {
     pub until: Timestamp,
 }
 
+/// What a realm wants of assertions.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The names of the server of which one must be an assertion's only audience: its issuer, and for clients registered
+    /// so (`legacy_audience`) its token endpoint.
+    pub audiences: &'a [&'a str],
+    /// Whether FAPI 2.0 holds: few algorithms, and an audience that is no array (its §5.3.2.1, §5.4.1).
+    pub fapi: bool,
+}
+
 const fn bad(why: &'static str) -> Refusal {
     Refusal::BadAssertion(why)
 }
 
 /// Checks an assertion against the client that it [names](PresentedAssertion::named).
-///
-/// `audiences` are the names of this server of which one must be the assertion's only audience: its issuer, and for
-/// clients registered so (`legacy_audience`) its token endpoint.
 pub fn authenticate(
     presented: &PresentedAssertion,
     client: Option<&Arc<Client>>,
-    audiences: &[&str],
+    terms: &Terms<'_>,
     now: Timestamp,
 ) -> Result<(AuthenticatedClient, Once), Refusal> {
     let client = client.ok_or(Refusal::UnknownClient)?;
     let compact = Compact::parse(presented.assertion.expose()).map_err(|_| bad("not a JWT"))?;
+    if terms.fapi && !compact.header().algorithm().is_of_fapi() {
+        return Err(bad("an algorithm that FAPI does not admit"));
+    }
     let (credential, claims) = verified(&compact, client, now)?;
     let is_client = |name: Option<&String>| name.is_some_and(|name| *name == client.id);
     if !is_client(claims.iss.as_ref()) || !is_client(claims.sub.as_ref()) {
@@ -122,8 +132,11 @@ pub fn authenticate(
         return Err(bad("client_id is another client's"));
     }
     // The issuer alone, compared as text: an assertion for two could be passed on by one of them to the other.
-    let audience = claims.aud.as_ref().and_then(|aud| aud.sole());
-    if !audience.is_some_and(|audience| audiences.contains(&audience)) {
+    let audience = match &claims.aud {
+        Some(Audience::Many(_)) if terms.fapi => None,
+        audience => audience.as_ref().and_then(Audience::sole),
+    };
+    if !audience.is_some_and(|audience| terms.audiences.contains(&audience)) {
         return Err(bad("the audience is not this issuer alone"));
     }
     let expires_at = claims.exp.ok_or(bad("no expiry"))?;
@@ -202,6 +215,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
     const ISSUER: &str = "https://auth.example";
+    const TERMS: Terms<'_> = Terms { audiences: &[ISSUER], fapi: false };
 
     fn key(algorithm: Algorithm) -> SigningKey {
         SigningKey::from_pkcs8(algorithm, generate(algorithm).unwrap().as_bytes()).unwrap()
@@ -247,7 +261,7 @@ mod tests {
     }
 
     fn check(presented: &PresentedAssertion, client: &Arc<Client>) -> Result<Once, Refusal> {
-        authenticate(presented, Some(client), &[ISSUER], NOW).map(|(_, once)| once)
+        authenticate(presented, Some(client), &TERMS, NOW).map(|(_, once)| once)
     }
 
     #[test]
@@ -393,12 +407,12 @@ mod tests {
         let mut disabled = Client::clone(&client(&[&key]));
         disabled.enabled = false;
         let failures = [
-            authenticate(&signed(&key, "JWT", &good()), None, &[ISSUER], NOW),
-            authenticate(&signed(&key, "JWT", &good()), Some(&Arc::new(disabled)), &[ISSUER], NOW),
+            authenticate(&signed(&key, "JWT", &good()), None, &TERMS, NOW),
+            authenticate(&signed(&key, "JWT", &good()), Some(&Arc::new(disabled)), &TERMS, NOW),
             authenticate(
                 &signed(&key, "JWT", &without("exp")),
                 Some(&client(&[&key])),
-                &[ISSUER],
+                &TERMS,
                 NOW,
             ),
         ];

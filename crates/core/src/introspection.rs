@@ -7,6 +7,7 @@ use crate::jose::Claims;
 use crate::jose::claims::Audience;
 use crate::jose::claims::typ_is;
 use crate::jose::jws::Verified;
+use crate::opaque::StoredToken;
 use crate::realm::Dialect;
 use crate::refresh::RefreshToken;
 use crate::request::{Credentials, ONCE, Received};
@@ -101,11 +102,21 @@ impl AccessToken {
     /// Reads what one of the realm's keys has signed. `None`: it is no access token of this realm, but an ID token, an
     /// answer, or something that the realm does not write.
     pub fn read(token: &Verified<'_>, realm: &Realm) -> Option<Self> {
-        let claims = token.claims().ok()?;
+        if realm.dialect == Dialect::Rfc {
+            typ_is(token.header().typ(), "at+jwt").then_some(())?;
+        }
+        Self::of_claims(token.claims().ok()?, realm)
+    }
+
+    /// Reads what an opaque token stands for.
+    pub fn stored(token: &StoredToken, realm: &Realm) -> Option<Self> {
+        Self::of_claims(Claims::parse(token.claims.as_bytes()).ok()?, realm)
+    }
+
+    fn of_claims(claims: Claims, realm: &Realm) -> Option<Self> {
         let text = |name: &str| claims.other.get(name).and_then(serde_json::Value::as_str);
         let (client, is_client) = match realm.dialect {
             Dialect::Rfc => {
-                typ_is(token.header().typ(), "at+jwt").then_some(())?;
                 let client = claims.client_id.clone()?;
                 (client.clone(), claims.sub.as_ref() == Some(&client))
             }

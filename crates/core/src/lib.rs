@@ -27,6 +27,7 @@ pub mod introspection;
 pub mod jose;
 pub mod key;
 pub mod master;
+pub mod opaque;
 pub mod particulars;
 pub mod realm;
 pub mod refresh;

@@ -26,6 +26,8 @@ pub enum Refusal {
     UnsupportedGrant(String),
 
     // The client is not who it says.
+    /// The realm does not let clients authenticate like this.
+    AuthenticationNotAllowed,
     /// The client may have no tokens for now.
     ClientDisabled,
     /// The client assertion is not good (named).
@@ -119,6 +121,7 @@ impl Refusal {
             Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
             // One code for all of them, so that nobody can ask which clients exist.
             Self::AssertionReused
+            | Self::AuthenticationNotAllowed
             | Self::BadAssertion(_)
             | Self::ClientDisabled
             | Self::MalformedBasic
@@ -153,6 +156,9 @@ impl fmt::Display for Refusal {
             Self::MissingParameter(name) => write!(f, "no {name} parameter"),
             Self::RepeatedParameter(name) => write!(f, "the {name} parameter was repeated"),
             Self::UnsupportedGrant(name) => write!(f, "unsupported grant {name:?}"),
+            Self::AuthenticationNotAllowed => {
+                write!(f, "clients do not authenticate like this here")
+            }
             Self::ClientDisabled => write!(f, "the client is disabled"),
             Self::AssertionReused => write!(f, "the client assertion was presented before"),
             Self::BadAssertion(why) => write!(f, "bad client assertion: {why}"),

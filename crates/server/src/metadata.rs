@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokenry_core::jose::Algorithm;
-use tokenry_core::realm::{ClientAuthentication, Dialect};
+use tokenry_core::realm::{ClientAuthentication, Dialect, Profile};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Realm, Timestamp};
 
@@ -58,7 +58,8 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     if realm.tokens.refresh.is_some() {
         grants.push(GrantType::RefreshToken.as_str());
     }
-    if realm.password_grant {
+    let fapi = realm.profile == Profile::Fapi2;
+    if realm.password_grant && !fapi {
         grants.push(GrantType::Password.as_str());
     }
     if realm.dialect == Dialect::Rfc {
@@ -67,12 +68,17 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
             grants.push(GrantType::JwtBearer.as_str());
         }
     }
-    const METHODS: [&str; 3] = ["private_key_jwt", "client_secret_basic", "client_secret_post"];
-    let mut methods = METHODS.to_vec();
-    if realm.client_authentication == ClientAuthentication::Optional {
+    // The one that needs no secret comes first (RFC 9700 §2.5).
+    let mut methods = vec!["private_key_jwt"];
+    if !fapi {
+        methods.extend(["client_secret_basic", "client_secret_post"]);
+    }
+    let proving = methods.clone();
+    if realm.client_authentication == ClientAuthentication::Optional && !fapi {
         methods.push("none");
     }
-    let all = || Algorithm::ALL.iter().map(|algorithm| algorithm.as_str());
+    let admitted = Algorithm::ALL.into_iter().filter(|algorithm| !fapi || algorithm.is_of_fapi());
+    let all = || admitted.clone().map(Algorithm::as_str);
     let mut algorithms: Vec<_> = state.algorithms().into_iter().collect();
     algorithms.sort();
     let body = Object::with_capacity(1024)
@@ -92,7 +98,7 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .strings("id_token_signing_alg_values_supported", algorithms.iter().map(|a| a.as_str()))
         .strings("token_endpoint_auth_methods_supported", methods.iter().copied())
         .strings("token_endpoint_auth_signing_alg_values_supported", all())
-        .strings("introspection_endpoint_auth_methods_supported", METHODS)
+        .strings("introspection_endpoint_auth_methods_supported", proving)
         .strings("introspection_endpoint_auth_signing_alg_values_supported", all())
         .strings("introspection_signing_alg_values_supported", [realm.tokens.signing.as_str()])
         .strings("revocation_endpoint_auth_methods_supported", methods)

@@ -51,12 +51,13 @@ impl Default for Reuse {
 impl Reuse {
     /// How long the token of this issue may be given again; `None` where it may not.
     ///
-    /// Only client credentials without a refresh token qualify: what starts a family, is about a person, or is bound to a
-    /// key, is given once.
+    /// Only client credentials without a refresh token qualify: what starts a family, is about a person, is bound to a key
+    /// or is held by the store, is given once.
     pub(crate) fn window(realm: &RealmState, issue: &Issue) -> Option<Duration> {
         let window = issue.client.reuse.or(realm.realm.tokens.reuse)?;
         let alone = issue.grant == GrantType::ClientCredentials && issue.refresh == Refresh::None;
-        (alone && !issue.id_token && issue.binding.is_none() && !window.is_zero()).then_some(window)
+        let plain = !issue.id_token && !issue.opaque && issue.binding.is_none();
+        (alone && plain && !window.is_zero()).then_some(window)
     }
 
     /// The token that was issued for the same within `window` and not `revoked` since, by its `jti`; `issue` then

@@ -15,6 +15,7 @@ use tokenry_core::client::Credential;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 use tokenry_core::jose::Algorithm;
 use tokenry_core::key::KeyRecord;
+use tokenry_core::opaque::StoredToken;
 use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
@@ -97,6 +98,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         id: FamilyId,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError>;
+
+    /// Holds an opaque access token until it expires. No two have one identifier.
+    async fn put_token(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        token: StoredToken,
+    ) -> Result<(), StoreError>;
+
+    /// The opaque access token of this identifier, as long as it is held; whether it is still good is not looked at.
+    async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError>;
 
     /// Deletes what can no longer matter at `now`; gives how many rows.
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError>;

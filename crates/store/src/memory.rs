@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 use tokenry_core::key::KeyRecord;
+use tokenry_core::opaque::StoredToken;
 use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
@@ -32,6 +33,7 @@ struct State {
     registry: Registry,
     families: BTreeMap<(String, FamilyId), Family>,
     used_up: BTreeMap<(String, FamilyId), Timestamp>,
+    tokens: BTreeMap<(String, FamilyId), StoredToken>,
 }
 
 /// Which revision has touched what.
@@ -280,6 +282,7 @@ impl Store for Memory {
         state.registry = registry;
         state.families.retain(|(realm, _), _| !removed.contains(&realm));
         state.used_up.retain(|(realm, _), _| !removed.contains(&realm));
+        state.tokens.retain(|(realm, _), _| !removed.contains(&realm));
         state.revision.0 += 1;
         state.journal.note(state.revision, &Reach::of(&changes));
         Ok(state.revision)
@@ -340,12 +343,29 @@ impl Store for Memory {
         Ok(true)
     }
 
+    async fn put_token(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        token: StoredToken,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.require(realm)?;
+        state.tokens.insert((realm.to_owned(), id), token);
+        Ok(())
+    }
+
+    async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError> {
+        Ok(self.state().tokens.get(&(realm.to_owned(), id)).cloned())
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut state = self.state();
-        let count = |state: &State| state.families.len() + state.used_up.len();
+        let count = |state: &State| state.families.len() + state.used_up.len() + state.tokens.len();
         let before = count(&state);
         state.families.retain(|_, f| f.expires_at > now);
         state.used_up.retain(|_, expires_at| *expires_at > now);
+        state.tokens.retain(|_, token| token.expires_at > now);
         Ok((before - count(&state)) as u64)
     }
 }

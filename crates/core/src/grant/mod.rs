@@ -88,6 +88,8 @@ pub struct Issue {
     pub refresh: Refresh,
     /// Whether there is an ID token too.
     pub id_token: bool,
+    /// Whether the access token is opaque.
+    pub opaque: bool,
 }
 
 impl Issue {
@@ -142,6 +144,7 @@ fn issue(
         family: None,
         refresh: Refresh::None,
         id_token: false,
+        opaque: client.particulars().opaque.unwrap_or(realm.tokens.opaque),
         client: Arc::clone(client),
     })
 }

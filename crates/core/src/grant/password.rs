@@ -7,6 +7,7 @@ use super::{
     refresh_policy,
 };
 use crate::client::AuthenticatedClient;
+use crate::realm::Profile;
 use crate::refresh::Subject;
 use crate::request::{Asked, GrantType};
 use crate::{Realm, Refusal, User};
@@ -32,7 +33,8 @@ impl<'a> AuthenticatedUser<'a> {
 
     /// Whether this client may ask for a password at all. To be asked before one is compared.
     pub fn may_be_asked(realm: &Realm, client: &AuthenticatedClient) -> Result<(), Refusal> {
-        if !realm.password_grant {
+        // FAPI 2.0 §5.3.2.1: "shall reject requests using the resource owner password credentials grant"
+        if !realm.password_grant || realm.profile == Profile::Fapi2 {
             return Err(Refusal::UnsupportedGrant(GrantType::Password.to_string()));
         }
         allowed(client, GrantType::Password)

@@ -77,7 +77,8 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
             (401, "unauthorized_client", Some(CREDENTIALS.into()))
         }
         Refusal::NoCredentials => (401, "unauthorized_client", Some(CREDENTIALS.into())),
-        Refusal::ClientDisabled
+        Refusal::AuthenticationNotAllowed
+        | Refusal::ClientDisabled
         | Refusal::MalformedBasic
         | Refusal::NoClientId
         | Refusal::UnknownClient

@@ -6,6 +6,7 @@ use tokenry_core::introspection::{
 };
 use tokenry_core::jose::claims::Audience;
 use tokenry_core::jose::jws::Compact;
+use tokenry_core::opaque::OpaqueToken;
 use tokenry_core::refresh::RefreshToken;
 use tokenry_core::request::Received;
 
@@ -82,10 +83,31 @@ impl Walk<'_> {
     }
 
     /// The token of this realm that a text is, whether it is still good or not.
-    pub(super) fn token_of(&self, text: &str) -> Option<Token> {
+    pub(super) async fn token_of(&self, text: &str) -> Result<Option<Token>, Failure> {
         if let Ok(token) = self.state.sealer.open(text) {
-            return Some(Token::Refresh(Box::new(token)));
+            return Ok(Some(Token::Refresh(Box::new(token))));
         }
+        match OpaqueToken::read(text) {
+            Some(token) => self.opaque(&token).await,
+            None => Ok(self.signed(text)),
+        }
+    }
+
+    /// An opaque token, by what is held of it.
+    async fn opaque(&self, token: &OpaqueToken) -> Result<Option<Token>, Failure> {
+        let realm = &self.state.realm;
+        let held = self.app.store.token(&realm.name, token.id).await.map_err(|error| {
+            tracing::error!(%error, "opaque token not read");
+            Failure::Unavailable("the store did not say what an opaque token is")
+        })?;
+        let held = held.filter(|held| token.is(held));
+        Ok(held.and_then(|held| {
+            let read = AccessToken::stored(&held, realm)?;
+            Some(Token::Access(Box::new(read), held.claims))
+        }))
+    }
+
+    fn signed(&self, text: &str) -> Option<Token> {
         let compact = Compact::parse(text).ok()?;
         let key = self.state.keyring.verifying(compact.header().kid()?, self.now)?;
         let verified = compact.verify(key).ok()?;
@@ -96,7 +118,7 @@ impl Walk<'_> {
 
     /// The token of this realm that a text is, if it is good now.
     pub(super) async fn active(&self, text: &str) -> Result<Option<Token>, Failure> {
-        let Some(token) = self.token_of(text) else { return Ok(None) };
+        let Some(token) = self.token_of(text).await? else { return Ok(None) };
         let Some(client) = self.client(token.client()).await? else { return Ok(None) };
         let (realm, now) = (&self.state.realm, self.now);
         let active = match &token {

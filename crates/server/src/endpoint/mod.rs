@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
-use tokenry_core::assertion::{self, PresentedAssertion};
+use tokenry_core::assertion::{self, PresentedAssertion, Terms};
 use tokenry_core::client::{AuthenticatedClient, Proof, authenticate};
 use tokenry_core::family::FamilyId;
 use tokenry_core::grant::Standing;
+use tokenry_core::realm::Profile;
 use tokenry_core::refresh::{RefreshToken, Subject};
 use tokenry_core::request::{Credentials, Presented, Received};
 use tokenry_core::{Client, Refusal, Secret, Timestamp};
@@ -199,6 +200,12 @@ impl Walk<'_> {
         credentials: &Credentials,
         refresh_token: Option<&Secret>,
     ) -> Result<AuthenticatedClient, Failure> {
+        // FAPI 2.0 §5.3.2.1: confidential clients alone, "using one of [...] mTLS [...] or private_key_jwt".
+        let weak =
+            self.voice.endpoint.is_some() || matches!(credentials, Credentials::Secret { .. });
+        if weak && self.state.realm.profile == Profile::Fapi2 {
+            return Err(Refusal::AuthenticationNotAllowed.into());
+        }
         if let Some(endpoint) = self.voice.endpoint {
             let client = self.client(&endpoint.client).await?.ok_or(Refusal::UnknownClient)?;
             return Ok(AuthenticatedClient::by_endpoint(&client, endpoint)?);
@@ -238,8 +245,11 @@ impl Walk<'_> {
         }
         let legacy = client.as_ref().is_some_and(|client| client.particulars().legacy_audience);
         let audiences = [realm.issuer.as_str(), &self.state.token_endpoint];
-        let audiences = if legacy { &audiences[..] } else { &audiences[..1] };
-        let checked = assertion::authenticate(presented, client.as_ref(), audiences, self.now);
+        let terms = Terms {
+            audiences: if legacy { &audiences } else { &audiences[..1] },
+            fapi: realm.profile == Profile::Fapi2,
+        };
+        let checked = assertion::authenticate(presented, client.as_ref(), &terms, self.now);
         let (client, once) = checked?;
         let new = self.app.store.use_up(&realm.name, once.id, once.until).await;
         match new {
@@ -266,8 +276,11 @@ impl Walk<'_> {
         let Some(client) = self.client(&token.client).await? else {
             return Err(self.missing(client_id).await);
         };
-        let realm = self.state.realm.client_authentication;
-        Ok(AuthenticatedClient::by_refresh_token(&client, &token, realm)?)
+        let realm = &self.state.realm;
+        if realm.profile == Profile::Fapi2 {
+            return Err(Refusal::NoCredentials.into());
+        }
+        Ok(AuthenticatedClient::by_refresh_token(&client, &token, realm.client_authentication)?)
     }
 
     /// Nobody authenticated: what is missing depends on whether the client exists, which only Keycloak's dialect tells.

@@ -27,7 +27,7 @@ impl Walk<'_> {
         let TokenInquiry { credentials, token } = TokenInquiry::parse(received, name)?;
         let client = self.client_of(&credentials, token.as_ref().ok(), who).await?;
         let revoked = async {
-            let token = self.token_of(token?.expose());
+            let token = self.token_of(token?.expose()).await?;
             let (id, until) = match &token {
                 None if logout => return Err(Refusal::NotARefreshToken.into()),
                 Some(Token::Access(..)) if logout => {

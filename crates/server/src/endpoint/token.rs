@@ -5,6 +5,7 @@ use http::request::Parts;
 use tokenry_core::client::AuthenticatedClient;
 use tokenry_core::family::{FamilyId, Rotated, Rotation};
 use tokenry_core::grant::{self, AuthenticatedUser, Circumstances, Issue, Refresh};
+use tokenry_core::opaque::OpaqueToken;
 use tokenry_core::request::{Grant, Received};
 use tokenry_core::{Binding, Refusal, Secret, TokenRequest, User};
 use tokenry_store::StoreError;
@@ -50,7 +51,11 @@ impl Walk<'_> {
             self.signer(&issue)?;
             self.use_up(&shown).await?;
             let refresh = self.commit(&issue).await?;
-            let mut response = self.sign(&mut issue, refresh, credential(&client))?;
+            let opaque = match issue.opaque {
+                true => Some(Box::pin(self.hold(&mut issue)).await?),
+                false => None,
+            };
+            let mut response = self.sign(&mut issue, opaque, refresh, credential(&client))?;
             if shown.renews() {
                 self.give_nonce(response.headers_mut());
             }
@@ -156,6 +161,21 @@ impl Walk<'_> {
         })
     }
 
+    /// Has the store hold what an opaque token stands for, before anybody gets it.
+    async fn hold(&self, issue: &mut Issue) -> Result<Secret, Failure> {
+        let mut random = [0; 10];
+        random.copy_from_slice(&issue.jti[..10]);
+        let id = FamilyId::new(self.now, random);
+        issue.jti = id.0;
+        let (text, token) = OpaqueToken::make(id, &crate::clock::random()?);
+        let held = token.stored(self.voice.access_claims(issue, self.peer), issue.expires_at);
+        self.app.store.put_token(&self.state.realm.name, id, held).await.map_err(|error| {
+            tracing::error!(%error, "opaque token not stored");
+            Failure::Unavailable("the store did not take an opaque token")
+        })?;
+        Ok(text)
+    }
+
     fn signer(&self, issue: &Issue) -> Result<&Signer, Failure> {
         let signer = self.state.keyring.signer(issue.algorithm, self.now);
         signer.ok_or(Failure::Unavailable("no signing key is ready"))
@@ -164,6 +184,7 @@ impl Walk<'_> {
     fn sign(
         &self,
         issue: &mut Issue,
+        opaque: Option<Secret>,
         refresh: Option<GivenRefresh>,
         credential: &str,
     ) -> Result<Response<Body>, Failure> {
@@ -182,8 +203,10 @@ impl Walk<'_> {
             let sign = |kind, claims: &str| {
                 signer.sign(kind, claims).ok_or(Failure::Unavailable("the signature failed"))
             };
-            let claims = self.voice.access_claims(issue, self.peer);
-            let token = sign(Kind::Access, &claims)?;
+            let token = match &opaque {
+                Some(text) => text.expose().to_owned(),
+                None => sign(Kind::Access, &self.voice.access_claims(issue, self.peer))?,
+            };
             let id_claims = issue.id_token.then(|| self.voice.id_claims(issue));
             let id_token = id_claims.map(|claims| sign(Kind::Id, &claims)).transpose()?;
             if window.is_some() {

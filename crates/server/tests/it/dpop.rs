@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokenry_core::jose::{Algorithm, SigningKey};
-use tokenry_core::realm::{ClientAuthentication, Dialect, DpopPolicy, Profile, Rotate};
+use tokenry_core::realm::{ClientAuthentication, Dialect, DpopPolicy, Rotate};
 use tokenry_core::{Client, Particulars, Realm};
 use tokenry_store::Change;
 
@@ -186,17 +186,6 @@ async fn row_219_a_client_registered_for_proofs_gets_nothing_without() {
     assert_eq!(ask(&house, &[], CC).await.refusal(), refusal(400, "invalid_dpop_proof"));
     let proof = proof(&key(Algorithm::EdDsa), TOKEN, json!({}));
     assert_eq!(ask(&house, &[&proof], CC).await.field("token_type"), "DPoP");
-}
-
-#[tokio::test]
-async fn row_200_under_fapi_a_proof_has_one_of_its_algorithms() {
-    let fapi = Realm { profile: Profile::Fapi2, ..realm() };
-    let house = House::of(fapi).await;
-    for algorithm in Algorithm::ALL {
-        let proof = proof(&key(algorithm), TOKEN, json!({ "jti": algorithm.as_str() }));
-        let good = matches!(algorithm, Algorithm::Ps256 | Algorithm::Es256 | Algorithm::EdDsa);
-        assert_eq!(ask(&house, &[&proof], CC).await.status == StatusCode::OK, good, "{algorithm}");
-    }
 }
 
 #[tokio::test]

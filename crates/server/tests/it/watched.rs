@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::opaque::StoredToken;
 use tokenry_core::{Client, Timestamp};
 use tokenry_store::{Change, Memory, Revision, Snapshot, Store, StoreError, Touched};
 
@@ -106,6 +107,19 @@ impl Store for Watched {
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.up()?.use_up(realm, id, expires_at).await
+    }
+
+    async fn put_token(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        token: StoredToken,
+    ) -> Result<(), StoreError> {
+        self.up()?.put_token(realm, id, token).await
+    }
+
+    async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError> {
+        self.up()?.token(realm, id).await
     }
 
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {

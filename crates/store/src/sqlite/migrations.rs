@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_start.sql"),
     include_str!("migrations/0002_clients_as_needed.sql"),
     include_str!("migrations/0003_used_up.sql"),
+    include_str!("migrations/0004_opaque_tokens.sql"),
 ];
 
 /// "tkry" in the file's header says whose tables these are.

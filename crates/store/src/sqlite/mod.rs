@@ -8,6 +8,7 @@ mod families;
 mod file;
 mod journal;
 mod migrations;
+mod opaque_tokens;
 mod registry;
 mod used_up;
 mod writer;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
+use tokenry_core::opaque::StoredToken;
 use tokenry_core::{Client, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -210,8 +212,27 @@ impl Store for Sqlite {
         self.writer.write(move |conn| used_up::insert(conn, &realm, id, expires_at)).await
     }
 
+    async fn put_token(
+        &self,
+        realm: &str,
+        id: FamilyId,
+        token: StoredToken,
+    ) -> Result<(), StoreError> {
+        let realm = realm.to_owned();
+        self.writer.write(move |conn| opaque_tokens::insert(conn, &realm, id, &token)).await
+    }
+
+    async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError> {
+        let realm = realm.to_owned();
+        self.read(move |conn| opaque_tokens::token(conn, &realm, id)).await
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut deleted = 0;
+        while self.read(move |conn| opaque_tokens::any_expired(conn, now)).await? {
+            deleted +=
+                self.writer.write(move |conn| opaque_tokens::forget(conn, now, FORGET)).await?;
+        }
         while self.read(move |conn| used_up::any_expired(conn, now)).await? {
             deleted += self.writer.write(move |conn| used_up::forget(conn, now, FORGET)).await?;
         }

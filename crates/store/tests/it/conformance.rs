@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokenry_core::Timestamp;
 use tokenry_core::family::{Family, Rotated, Rotation};
+use tokenry_core::opaque::StoredToken;
 use tokenry_store::{Change, Memory, Revision, Snapshot, Store, StoreError};
 
 use crate::fixture::{
@@ -53,6 +54,7 @@ every_store! {
     a_hundred_concurrent_refreshes_leave_one_living_generation
     concurrent_reuse_is_reported_once
     what_is_used_up_is_new_once
+    opaque_tokens_are_held_until_they_expire
     garbage_is_what_has_expired
     garbage_is_found_in_a_large_table
     extreme_values_are_kept
@@ -448,6 +450,31 @@ async fn concurrent_reuse_is_reported_once(store: AnyStore) {
         }
     }
     assert_eq!(reported, 1);
+}
+
+async fn opaque_tokens_are_held_until_they_expire(store: AnyStore) {
+    make_realms(&*store, &["r", "s"]).await;
+    let before = store.revision().await.unwrap();
+    let held = |secs| StoredToken {
+        digest: [secs as u8; 32],
+        claims: format!(r#"{{"n":{secs}}}"#),
+        expires_at: at(secs),
+    };
+    store.put_token("r", family(1), held(100)).await.unwrap();
+    store.put_token("r", family(2), held(200)).await.unwrap();
+    store.put_token("s", family(1), held(200)).await.unwrap();
+    let missing = store.put_token("t", family(1), held(1)).await;
+    assert!(matches!(missing, Err(StoreError::Missing(_))));
+    assert_eq!(store.token("r", family(1)).await.unwrap(), Some(held(100)));
+    assert_eq!(store.token("s", family(2)).await.unwrap(), None);
+    // Nobody holds it in memory, so nobody has to be told.
+    assert_eq!(store.revision().await.unwrap(), before);
+    assert_eq!(store.collect_garbage(at(100)).await.unwrap(), 1);
+    assert_eq!(store.token("r", family(1)).await.unwrap(), None);
+    assert_eq!(store.token("r", family(2)).await.unwrap(), Some(held(200)));
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    assert_eq!(store.token("r", family(2)).await.unwrap(), None);
+    assert_eq!(store.token("s", family(1)).await.unwrap(), Some(held(200)));
 }
 
 async fn what_is_used_up_is_new_once(store: AnyStore) {

@@ -109,15 +109,15 @@ fn the_database_of_another_program_is_left_alone() {
 async fn a_database_of_a_newer_version_is_left_alone() {
     let file = with_contents().await;
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("INSERT INTO migrations VALUES (4, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
+    conn.execute_batch("INSERT INTO migrations VALUES (5, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
         .unwrap();
     drop(conn);
     is_refused(
         &file.path(),
-        "{} was written by a newer version (its tables have version 4, known are 3): start that version",
+        "{} was written by a newer version (its tables have version 5, known are 4): start that version",
     );
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("DELETE FROM migrations WHERE version = 4").unwrap();
+    conn.execute_batch("DELETE FROM migrations WHERE version = 5").unwrap();
     drop(conn);
     is_whole(&file.open()).await;
 }
