@@ -169,7 +169,8 @@ pub enum CredentialKind {
 pub struct SecretDigest(pub [u8; 32]);
 
 impl SecretDigest {
-    fn matches(&self, other: &Self) -> bool {
+    /// Whether it is the same, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }

@@ -32,6 +32,7 @@ pub mod particulars;
 pub mod realm;
 pub mod refresh;
 pub mod refusal;
+pub mod registration;
 pub mod request;
 pub mod scope;
 pub mod secret;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::SecretDigest;
+
 /// What few clients have of their own; kept apart from the [`Client`](crate::Client), since very many are held in memory.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
@@ -14,6 +16,10 @@ pub struct Particulars {
     pub certificate_bound: bool,
     /// Whether its assertions may also be for the token endpoint, as libraries from before RFC 7523bis write them.
     pub legacy_audience: bool,
+    /// Where it publishes its keys (RFC 7591 §2): an https URL.
+    pub jwks_uri: Option<String>,
+    /// What is kept of a client that has registered itself (RFC 7591).
+    pub registered: Option<Registered>,
     /// Whether its access tokens are opaque; `None`: as the realm says.
     pub opaque: Option<bool>,
 }
@@ -24,8 +30,22 @@ pub(crate) static NONE: Particulars = Particulars {
     dpop_bound: false,
     certificate_bound: false,
     legacy_audience: false,
+    jwks_uri: None,
+    registered: None,
     opaque: None,
 };
+
+/// What is kept of a client that has registered itself, beside what it may do.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Registered {
+    /// The digest of the token by which it manages its registration (RFC 7592 §2).
+    pub token: SecretDigest,
+    /// `client_name`
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `token_endpoint_auth_method`, as it said it.
+    pub method: String,
+}
 
 impl Particulars {
     /// As a client keeps them: nothing, where there is nothing particular.

@@ -20,7 +20,7 @@ use tokenry_store::{Change, Item, Revision, Store, StoreError};
 use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::clock::{Clock, NoEntropy, random};
-use crate::dialect::Voice;
+use crate::dialect::{Place, Voice};
 use crate::directory::{Directory, RealmState, Resource};
 use crate::endpoint::Walk;
 use crate::http_answer::{Body, error};
@@ -286,7 +286,7 @@ impl App {
         let Some(host) = host(parts) else {
             return error(StatusCode::BAD_REQUEST, "invalid_request");
         };
-        let Some(route) = directory.find(&host, parts.uri.path()) else {
+        let Some((route, rest)) = directory.find(&host, parts.uri.path()) else {
             return not_found(directory.speaks_keycloak(&host), parts.uri.path());
         };
         match &route.resource {
@@ -302,7 +302,10 @@ impl App {
                     peer,
                     request_id,
                 };
-                walk.answer(parts, body).await
+                match (place, rest) {
+                    (Place::Registration, id) => Box::pin(walk.registration(parts, body, id)).await,
+                    _ => walk.answer(parts, body).await,
+                }
             }
         }
     }

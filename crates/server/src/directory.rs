@@ -194,6 +194,10 @@ impl Directory {
                 at(format!("{base}/introspect"), Resource::Clients(Place::Introspection, None));
                 at(format!("{base}/revoke"), Resource::Clients(Place::Revocation, None));
                 at(format!("{base}/jwks"), Resource::Document(Arc::clone(&jwks)));
+                if realm.registration.is_some() {
+                    let place = Resource::Clients(Place::Registration, None);
+                    at(format!("{base}/register"), place);
+                }
             }
             Dialect::Keycloak => {
                 // `/auth` was the root of every path until Keycloak 17; clients of both kinds are about.
@@ -248,9 +252,16 @@ impl Directory {
         }
     }
 
-    /// What answers at a host and a path.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        self.hosts.get(host)?.get(path)
+    /// What answers at a host and a path; and the last segment of the path, where that names one of many.
+    pub(crate) fn find<'p>(&self, host: &str, path: &'p str) -> Option<(&Route, Option<&'p str>)> {
+        let routes = self.hosts.get(host)?;
+        if let Some(route) = routes.get(path) {
+            return Some((route, None));
+        }
+        let (above, last) = path.rsplit_once('/')?;
+        let route = routes.get(above)?;
+        let has_many = matches!(route.resource, Resource::Clients(Place::Registration, _));
+        has_many.then_some((route, Some(last)))
     }
 
     /// Whether any realm of this host speaks Keycloak's dialect, so that what is not found is told in it.

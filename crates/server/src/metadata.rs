@@ -91,6 +91,10 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
             Dialect::Keycloak => o.string("end_session_endpoint", &at("", "logout")),
         })
         .string("jwks_uri", &at("jwks", "certs"))
+        .then(|o| match (&realm.registration, realm.dialect) {
+            (Some(_), Dialect::Rfc) => o.string("registration_endpoint", &at("register", "")),
+            _ => o,
+        })
         .strings("grant_types_supported", grants)
         // RFC 8414 §2 requires it, §3.2 wants empty arrays left out; what clients parse decides: they expect it.
         .strings("response_types_supported", [])

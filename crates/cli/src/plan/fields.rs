@@ -90,8 +90,15 @@ pub(super) fn client_fields(client: &Client) -> Fields {
         created_at: _,
         credentials: _,
     } = client;
-    let Particulars { introspects, dpop_bound, certificate_bound, legacy_audience, opaque } =
-        client.particulars();
+    let Particulars {
+        introspects,
+        dpop_bound,
+        certificate_bound,
+        legacy_audience,
+        jwks_uri,
+        registered: _,
+        opaque,
+    } = client.particulars();
     vec![
         ("enabled", Some(enabled.to_string())),
         ("grants", list(&grants.iter().map(|grant| grant.to_string()).collect::<Vec<_>>())),
@@ -110,6 +117,7 @@ pub(super) fn client_fields(client: &Client) -> Fields {
         ("dpop_bound", switch(*dpop_bound)),
         ("certificate_bound", switch(*certificate_bound)),
         ("legacy_audience", switch(*legacy_audience)),
+        ("jwks_uri", jwks_uri.clone()),
         ("opaque", opaque.map(|opaque| opaque.to_string())),
     ]
 }

@@ -74,6 +74,7 @@ pub(super) struct WrittenParticulars {
     certificate_bound: Field<bool>,
     legacy_audience: Field<bool>,
     opaque: Field<bool>,
+    jwks_uri: Field<String>,
 }
 
 pub(super) fn read(t: &Table<'_>) -> WrittenPolicies {
@@ -118,6 +119,7 @@ pub(super) fn read_particulars(t: &Table<'_>) -> WrittenParticulars {
         certificate_bound: t.optional("certificate_bound", Value::boolean),
         legacy_audience: t.optional("legacy_audience", Value::boolean),
         opaque: t.optional("opaque", Value::boolean),
+        jwks_uri: t.optional("jwks_uri", https),
     }
 }
 
@@ -220,6 +222,8 @@ pub(super) fn particulars(written: WrittenParticulars) -> Option<Box<Particulars
         certificate_bound: written.certificate_bound.into_value().unwrap_or_default(),
         legacy_audience: written.legacy_audience.into_value().unwrap_or_default(),
         opaque: written.opaque.into_value(),
+        jwks_uri: written.jwks_uri.into_value(),
+        ..Particulars::default()
     }
     .boxed()
 }

@@ -31,6 +31,8 @@ pub(crate) enum Place {
     Revocation,
     /// Keycloak's: the end of a session by its refresh token.
     Logout,
+    /// RFC 7591.
+    Registration,
 }
 
 impl Place {
@@ -41,6 +43,7 @@ impl Place {
             Self::Introspection => "introspection",
             Self::Revocation => "revocation",
             Self::Logout => "logout",
+            Self::Registration => "registration",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod foreign;
 mod introspect;
 mod proof;
+mod register;
 mod revoke;
 mod token;
 
@@ -115,10 +116,17 @@ impl Walk<'_> {
                 Box::pin(self.introspect(&received, &parts.headers, &mut who)).await
             }
             Place::Revocation | Place::Logout => Box::pin(self.revoke(&received, &mut who)).await,
+            // Its requests are no forms, and come in another way.
+            Place::Registration => return self.voice.only_post(),
         };
-        answered.unwrap_or_else(|failure| match failure {
+        answered.unwrap_or_else(|failure| self.fail(failure, &who))
+    }
+
+    /// Answers a request that cannot be granted.
+    fn fail(&self, failure: Failure, who: &Who) -> Response<Body> {
+        match failure {
             Failure::Refused(refusal) => {
-                self.tell_operator(&refusal, &who);
+                self.tell_operator(&refusal, who);
                 let mut response = self.voice.refuse(&refusal);
                 if refusal == Refusal::NonceNeeded {
                     self.give_nonce(response.headers_mut());
@@ -136,7 +144,7 @@ impl Walk<'_> {
                 tracing::error!(realm, request_id, reason, "request not served");
                 unavailable()
             }
-        })
+        }
     }
 
     /// Counts and logs a refusal.

@@ -161,7 +161,7 @@ async fn row_290_nothing_that_is_given_can_be_guessed() {
         let token = answer.field("access_token");
         // `tka_`, 16 bytes of identifier, 32 random ones.
         assert_eq!(token.len(), 4 + 64);
-        for part in token[4 + 24..].as_bytes().chunks(10) {
+        for part in token.as_bytes()[4 + 24..].chunks(10) {
             assert!(seen.insert(part.to_vec()), "a part of a token was given before");
         }
         assert!(seen.insert(answer.field("refresh_token").into_bytes()));

@@ -15,6 +15,7 @@ mod keycloak;
 mod keys;
 mod opaque;
 mod refresh;
+mod registration;
 mod reuse;
 mod socket;
 mod token;
