@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, client, completions, curl, demo, init, key, realm, secret, serve, token, user,
+    apply, check, client, completions, curl, demo, init, key, realm, secret, serve, subject, token,
+    user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -111,4 +112,7 @@ pub(crate) enum ClientCommand {
     /// The secrets of a client: add a new one, watch the old one fall silent, remove it.
     #[command(subcommand)]
     Secret(secret::Command),
+    /// What other issuers call a client, so that it needs neither: a Kubernetes service account, a CI job, a workload.
+    #[command(subcommand)]
+    Subject(subject::Command),
 }

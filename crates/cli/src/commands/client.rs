@@ -17,7 +17,7 @@ use crate::edge;
 use crate::installation::Installation;
 use crate::output::{Output, table};
 
-/// Registers a client. `tokenry client secret add` then gives it a secret.
+/// Registers a client. `tokenry client key add` then gives it a key, and `tokenry client secret add` a secret.
 ///
 /// A client that is registered already is left alone: realm files change one. A client that belongs to what a realm
 /// file declares is declared there too, or `tokenry apply --prune` removes it.
@@ -122,22 +122,29 @@ pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Out
     output.done(&json, || {
         format!("registered client {} in realm {}", arguments.id, arguments.realm)
     })?;
-    output.note(&format!("next: {}", next(&arguments.realm, &arguments.id)));
+    for next in next(&arguments.realm, &arguments.id) {
+        output.note(&next);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that gives the client a secret, in a form that a shell takes.
-fn next(realm: &str, id: &str) -> String {
+/// The commands that give the client something to authenticate with, in a form that a shell takes. The key comes first:
+/// RFC 9700 §2.5 recommends asymmetric methods, where nobody but the client holds what could be stolen.
+fn next(realm: &str, id: &str) -> [String; 2] {
     let plain = |text: &str| {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
             && !text.starts_with('-')
     };
-    if plain(id) {
-        format!("tokenry client secret add {realm} {id} --to {id}.secret")
+    let (file, names) = if plain(id) {
+        (id, format!("{realm} {id}"))
     } else {
         let quoted = id.replace('\'', "'\\''");
-        format!("tokenry client secret add --to client.secret -- {realm} '{quoted}'")
-    }
+        ("client", format!("-- {realm} '{quoted}'"))
+    };
+    [
+        format!("next: tokenry client key add --generate-to {file}.pem {names}"),
+        format!("or, if it cannot sign: tokenry client secret add --to {file}.secret {names}"),
+    ]
 }
 
 /// The client that the arguments mean, and everything that is wrong with it in this realm.

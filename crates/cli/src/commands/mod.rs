@@ -12,6 +12,7 @@ pub(crate) mod realm;
 pub(crate) mod secret;
 pub(crate) mod serve;
 mod source;
+pub(crate) mod subject;
 pub(crate) mod token;
 pub(crate) mod user;
 
@@ -102,6 +103,9 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             }
             Command::Client(ClientCommand::Secret(command)) => {
                 secret::run(&command, &global, output).await
+            }
+            Command::Client(ClientCommand::Subject(command)) => {
+                subject::run(&command, &global, output).await
             }
             Command::User(command) => user::run(&command, &global, output).await,
             Command::Token(arguments) => token::run(&arguments, output).await,

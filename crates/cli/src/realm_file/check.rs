@@ -13,6 +13,9 @@ use crate::diagnostic::{did_you_mean, quoted};
 use crate::document::{At, Field, Notes};
 use crate::duration;
 
+/// From here on an access token deserves a warning in a FAPI 2.0 realm, whose tokens are to be short-lived.
+const FAPI_ACCESS: Duration = Duration::from_secs(900);
+
 /// From here on an access token deserves a warning.
 const LONG_ACCESS: Duration = Duration::from_secs(86400);
 
@@ -405,6 +408,15 @@ fn fapi(realm: &WrittenRealm, notes: &Notes) {
         notes.error(&optional.span, "FAPI 2.0 has no clients that do not authenticate", None);
     }
     let tokens = realm.tokens.value();
+    if let Some(access) =
+        tokens.and_then(|tokens| tokens.access.given()).filter(|access| access.value > FAPI_ACCESS)
+    {
+        let message = format!(
+            "access tokens of {} are long for FAPI 2.0: a client that has a key can ask again",
+            duration::write(access.value)
+        );
+        notes.warning(&access.span, message);
+    }
     let of_clients = realm.clients.value().into_iter().flatten().map(|c| &c.value.signing);
     for signing in tokens.map(|tokens| &tokens.signing).into_iter().chain(of_clients) {
         if let Some(algorithm) = signing.given().filter(|given| !given.value.is_of_fapi()) {

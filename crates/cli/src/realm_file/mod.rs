@@ -96,6 +96,10 @@ const UNTOUCHED: Timestamp = Timestamp::EPOCH;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokenry_core::realm::Rotate;
+
     use super::*;
     use crate::document::{Notes, Table};
 
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn row_149_access_tokens_live_five_minutes_unless_said_otherwise() {
         let file = "[realm]\nname = \"r\"\nissuer = \"https://r.example\"\n";
-        let minutes = |minutes: u64| std::time::Duration::from_secs(minutes * 60);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         assert_eq!(declaration(file).realm.tokens.access, minutes(5));
         let longer = format!("{file}[realm.tokens]\naccess = \"15m\"\n");
         assert_eq!(declaration(&longer).realm.tokens.access, minutes(15));
@@ -144,6 +148,17 @@ mod tests {
             "[[realm.clients]]\nid = \"a\"\ngrants = [\"client_credentials\"]\naccess = \"1m\"\n";
         let declared = declaration(&format!("{file}{client}"));
         assert_eq!(declared.clients[0].client.access, Some(minutes(1)));
+    }
+
+    #[test]
+    fn row_121_row_292_a_fapi_realm_keeps_refresh_tokens_and_has_short_access_tokens() {
+        let refresh = "[realm.tokens]\nrefresh = { lifetime = \"24h\" }\n";
+        let tokens =
+            |profile: &str| declaration(&format!("{SMALL}{profile}{refresh}")).realm.tokens;
+        let fapi = tokens("profile = \"fapi2\"\n");
+        assert_eq!(fapi.refresh.unwrap().policy, Rotate::Keep);
+        assert_eq!(tokens("").refresh.unwrap().policy, Rotate::Rotate);
+        assert_eq!(fapi.access, Duration::from_secs(300));
     }
 
     #[test]
@@ -374,6 +389,10 @@ mod tests {
             (
                 "profile = \"fapi2\"\n[realm.tokens]\nsigning = \"RS256\"\n".to_owned(),
                 "6:11: FAPI 2.0 does not sign with RS256",
+            ),
+            (
+                "profile = \"fapi2\"\n[realm.tokens]\naccess = \"16m\"\n".to_owned(),
+                "6:10: warning: access tokens of 16m are long for FAPI 2.0: a client that has a key can ask again",
             ),
             (
                 "[[realm.resources]]\nidentifier = \"urn:a\"\nscopes = [\"a\"]\n".to_owned(),

@@ -6,8 +6,8 @@ use tokenry_core::Client;
 use tokenry_core::client::is_client_id;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::realm::{
-    ClientAuthentication, Dialect, Endpoint, Issuer, IssuerError, KeyPolicy, Realm, RefreshPolicy,
-    Rotate, TokenPolicy, is_host, is_name, is_path,
+    ClientAuthentication, Dialect, Endpoint, Issuer, IssuerError, KeyPolicy, Profile, Realm,
+    RefreshPolicy, Rotate, TokenPolicy, is_host, is_name, is_path,
 };
 use tokenry_core::request::GrantType;
 use tokenry_core::scope::Scope;
@@ -147,15 +147,20 @@ impl Written {
     pub(super) fn into_declaration(self) -> Option<Declaration> {
         let realm = self.0.into_value()?;
         let name = realm.name.into_value()?;
+        // FAPI 2.0 §5.3.2.1: "shall not use refresh token rotation except in extraordinary circumstances"
+        let rotate = match realm.policies.profile.value() {
+            Some(Profile::Fapi2) => Rotate::Keep,
+            _ => Rotate::Rotate,
+        };
         let clients = realm
             .clients
             .into_value()
             .unwrap_or_default()
             .into_iter()
-            .map(|c| meant_client(c.value, &name))
+            .map(|c| meant_client(c.value, &name, rotate))
             .collect::<Option<_>>()?;
         let endpoints = realm.endpoints.into_value().unwrap_or_default();
-        let tokens = meant_tokens(realm.tokens.into_value())?;
+        let tokens = meant_tokens(realm.tokens.into_value(), rotate)?;
         let mut meant = Realm {
             aliases: texts(realm.aliases).unwrap_or_default(),
             dialect: realm.dialect.into_value().unwrap_or_default(),
@@ -297,11 +302,11 @@ pub(super) fn scope(list: Texts) -> Option<Scope> {
     Some(texts(list)?.iter().map(String::as_str).collect())
 }
 
-fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
+fn meant_tokens(tokens: Option<WrittenTokens>, rotate: Rotate) -> Option<TokenPolicy> {
     let Some(written) = tokens else { return Some(TokenPolicy::new(DEFAULT_ACCESS)) };
     Some(TokenPolicy {
         refresh: match written.refresh.into_value() {
-            Some(written) => Some(meant_refresh(written)?),
+            Some(written) => Some(meant_refresh(written, rotate)?),
             None => None,
         },
         signing: written.signing.into_value().unwrap_or(Algorithm::Es256),
@@ -312,8 +317,8 @@ fn meant_tokens(tokens: Option<WrittenTokens>) -> Option<TokenPolicy> {
     })
 }
 
-fn meant_refresh(written: WrittenRefresh) -> Option<RefreshPolicy> {
-    let policy = written.policy.into_value().unwrap_or_default();
+fn meant_refresh(written: WrittenRefresh, rotate: Rotate) -> Option<RefreshPolicy> {
+    let policy = written.policy.into_value().unwrap_or(rotate);
     let grace = if policy == Rotate::Rotate { DEFAULT_GRACE } else { Duration::ZERO };
     let lifetime = written.lifetime.into_value()?;
     Some(RefreshPolicy {
@@ -345,10 +350,10 @@ fn meant_endpoint(written: WrittenEndpoint) -> Option<Endpoint> {
     })
 }
 
-fn meant_client(written: WrittenClient, realm: &str) -> Option<DeclaredClient> {
+fn meant_client(written: WrittenClient, realm: &str, rotate: Rotate) -> Option<DeclaredClient> {
     let says_enabled = written.enabled.value().is_some();
     let refresh = match written.refresh.into_value() {
-        Some(refresh) => Some(meant_refresh(refresh)?),
+        Some(refresh) => Some(meant_refresh(refresh, rotate)?),
         None => None,
     };
     let client = Client {

@@ -13,3 +13,4 @@ mod secrets;
 mod server;
 mod sources;
 mod store;
+mod subjects;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use tokenry_core::Realm;
 use tokenry_core::jose::{Algorithm, SigningKey};
-use tokenry_core::realm::ClientAuthentication;
+use tokenry_core::realm::{ClientAuthentication, Profile};
 use tokenry_core::request::{GrantType, TokenType};
 use tokenry_store::Change;
 
@@ -89,6 +89,25 @@ async fn row_298_row_299_row_300_what_is_published_comes_from_configuration() {
         .header("x-forwarded-proto", "http")
         .header("forwarded", "host=evil.example");
     assert_eq!(house.send(request.body(Bytes::new()).unwrap()).await, straight);
+}
+
+#[tokio::test]
+async fn row_163_what_there_is_nothing_of_is_left_out() {
+    let mut bare = Realm { scopes: tokenry_core::Scope::empty(), ..realm() };
+    bare.tokens.refresh = None;
+    let fapi = Realm { profile: Profile::Fapi2, ..realm() };
+    for realm in [realm(), bare, fapi] {
+        let house = House::of(realm).await;
+        let answer = house.get(METADATA).await;
+        assert_eq!(answer.headers["content-type"], "application/json");
+        let metadata = answer.json();
+        let empty = metadata.as_object().unwrap().iter().filter(|(_, value)| {
+            value.is_null() || value.as_array().is_some_and(|values| values.is_empty())
+        });
+        // RFC 8414 requires this one, and clients that check metadata (those of MCP do) refuse it where it is missing.
+        let names: Vec<&str> = empty.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["response_types_supported"]);
+    }
 }
 
 /// A method, headers and a body.

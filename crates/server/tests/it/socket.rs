@@ -171,6 +171,51 @@ async fn beyond_its_limit_a_connection_waits_until_another_is_closed() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// A ClientHello (RFC 5246 §7.4.1.2) of this version, with these cipher suites and what today's servers ask for.
+fn client_hello(version: [u8; 2], suites: &[[u8; 2]], extensions: &[u8]) -> Vec<u8> {
+    let of = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let random = [7; 32];
+    let body =
+        [&version[..], &random, &[0], &of(&suites.concat()), &[1, 0], &of(extensions)].concat();
+    let message = [&[1, 0][..], &of(&body)].concat();
+    [&[22, 3, 1][..], &of(&message)].concat()
+}
+
+#[tokio::test]
+async fn row_002_row_286_old_tls_and_weak_ciphers_are_refused() {
+    let made = rcgen::generate_simple_self_signed(["auth.example".to_owned()]).unwrap();
+    let pem = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = Tls::from_pem(pem.0.as_bytes(), pem.1.as_bytes()).unwrap();
+    let running = start_with(Limits::default(), Some(tls)).await;
+    // The curve P-256, uncompressed points, ECDSA and RSA with SHA-256, and extended_master_secret.
+    let extensions = [
+        &[0, 10, 0, 4, 0, 2, 0, 23][..],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 13, 0, 6, 0, 4, 4, 3, 4, 1],
+        &[0, 23, 0, 0],
+    ]
+    .concat();
+    let strong = [0xc0, 0x2b]; // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+    let cases: [(&str, [u8; 2], &[[u8; 2]], u8); 6] = [
+        ("TLS 1.2 with forward secrecy and AEAD", [3, 3], &[strong], 22),
+        ("TLS 1.1", [3, 2], &[strong, [0xc0, 0x09]], 21),
+        ("TLS 1.0", [3, 1], &[strong, [0xc0, 0x09]], 21),
+        ("TLS_RSA_WITH_AES_128_GCM_SHA256", [3, 3], &[[0x00, 0x9c]], 21),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", [3, 3], &[[0xc0, 0x09]], 21),
+        ("TLS_RSA_WITH_3DES_EDE_CBC_SHA", [3, 3], &[[0x00, 0x0a]], 21),
+    ];
+    for (case, version, suites, expected) in cases {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(&client_hello(version, suites, &extensions)).await.unwrap();
+        // The type of the first record: 22 goes on with the handshake, 21 is an alert.
+        let mut first = [0; 1];
+        timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+        assert_eq!(first[0], expected, "{case}");
+    }
+    let plain = exchange(running.address, &request("connection: close\r\n")).await;
+    assert!(!plain.contains("access_token"), "{plain}");
+}
+
 #[tokio::test]
 async fn a_peer_that_agreed_on_http_2_and_says_nothing_is_closed() {
     let limits = Limits { header_timeout: Duration::from_millis(50), ..Limits::default() };
