@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::json::{self, JsonError};
-use super::key::{PublicNumbers, RsaFlaw};
+use super::key::{MlDsaFlaw, PublicNumbers, RsaFlaw};
 use super::{Algorithm, MAX_KID_LEN, VerifyingKey, base64url};
 
 /// A public key that may verify signatures of one algorithm.
@@ -31,7 +31,7 @@ impl Jwk {
     /// Reads one key, strictly: no member twice, base64url without padding, numbers in their full and only form.
     ///
     /// An EC or OKP key has the algorithm of its curve. An RSA key without `alg` has `RS256`, the one everybody
-    /// means; [`for_algorithm`](Self::for_algorithm) settles it otherwise.
+    /// means; [`for_algorithm`](Self::for_algorithm) settles it otherwise. An AKP key must have `alg` (RFC 9964 §3).
     pub fn parse(json: &str) -> Result<Self, JwkError> {
         Self::from_members(&json::object(json.as_bytes())?)
     }
@@ -146,6 +146,10 @@ impl Jwk {
             PublicNumbers::Ed25519 { x } => {
                 format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, e(x))
             }
+            // RFC 9964 §6.
+            PublicNumbers::MlDsa { algorithm, key } => {
+                format!(r#"{{"alg":"{algorithm}","kty":"AKP","pub":"{}"}}"#, e(key))
+            }
         };
         let mut thumbprint = [0; 32];
         thumbprint.copy_from_slice(digest(&SHA256, canonical.as_bytes()).as_ref());
@@ -171,6 +175,7 @@ impl Serialize for Jwk {
             PublicNumbers::P256 { .. } => ("EC", Some("P-256")),
             PublicNumbers::P384 { .. } => ("EC", Some("P-384")),
             PublicNumbers::Ed25519 { .. } => ("OKP", Some("Ed25519")),
+            PublicNumbers::MlDsa { .. } => ("AKP", None),
         };
         map.serialize_entry("kty", kty)?;
         map.serialize_entry("alg", self.algorithm_name)?;
@@ -192,6 +197,7 @@ impl Serialize for Jwk {
                 map.serialize_entry("y", &e(y))?;
             }
             PublicNumbers::Ed25519 { x } => map.serialize_entry("x", &e(x))?,
+            PublicNumbers::MlDsa { key, .. } => map.serialize_entry("pub", &e(key))?,
         }
         map.end()
     }
@@ -279,6 +285,15 @@ impl From<RsaFlaw> for JwkError {
     }
 }
 
+impl From<MlDsaFlaw> for JwkError {
+    fn from(flaw: MlDsaFlaw) -> Self {
+        match flaw {
+            MlDsaFlaw::Algorithm => Self::AlgorithmMismatch,
+            MlDsaFlaw::Length => Self::Member("pub"),
+        }
+    }
+}
+
 impl From<&Jwk> for VerifyingKey {
     fn from(key: &Jwk) -> Self {
         Self::new(key.kid.clone(), key.algorithm, key.parsed.clone())
@@ -291,7 +306,7 @@ impl From<Jwk> for VerifyingKey {
     }
 }
 
-/// What only a private or symmetric key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1, RFC 8037 §2, RFC 9964).
+/// What only a private or symmetric key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1, RFC 8037 §2, RFC 9964 §3).
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// What `use` (RFC 7517 §4.2) and `key_ops` (§4.3) say; a key without either may do anything.
@@ -312,6 +327,12 @@ fn numbers(members: &Map<String, Value>) -> Result<(PublicNumbers, Algorithm), J
     if kty == "RSA" {
         let numbers = PublicNumbers::rsa(bytes(members, "n")?, bytes(members, "e")?)?;
         return Ok((numbers, Algorithm::Rs256));
+    }
+    if kty == "AKP" {
+        // RFC 9964 §3: the alg parameter "is REQUIRED for all AKP keys".
+        let name = string(members, "alg")?.ok_or(JwkError::Member("alg"))?;
+        let algorithm = name.parse().map_err(|_| JwkError::UnsupportedAlgorithm)?;
+        return Ok((PublicNumbers::ml_dsa(algorithm, bytes(members, "pub")?)?, algorithm));
     }
     if !matches!(kty, "EC" | "OKP") {
         return Err(JwkError::UnsupportedKind);

@@ -1,4 +1,4 @@
-//! The keys that verify, and the numbers they are made of (RFC 7518 §6.2, §6.3, RFC 8037 §2).
+//! The keys that verify, and the numbers they are made of (RFC 7518 §6.2, §6.3, RFC 8037 §2, RFC 9964 §3).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 
-use super::{Algorithm, roca};
+use super::{Algorithm, ml_dsa, roca};
 
 /// A public key ready to verify: parsed once, used for any number of signatures, cheap to clone.
 #[derive(Clone)]
@@ -76,10 +76,26 @@ const MAX_RSA_EXPONENT_BITS: usize = 32;
 /// The public numbers, in the lengths their kind requires.
 #[derive(Clone, Eq, PartialEq)]
 pub(super) enum PublicNumbers {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    P256 { x: [u8; 32], y: [u8; 32] },
-    P384 { x: [u8; 48], y: [u8; 48] },
-    Ed25519 { x: [u8; 32] },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    P256 {
+        x: [u8; 32],
+        y: [u8; 32],
+    },
+    P384 {
+        x: [u8; 48],
+        y: [u8; 48],
+    },
+    Ed25519 {
+        x: [u8; 32],
+    },
+    /// The algorithm is a part of the key (RFC 9964 §3).
+    MlDsa {
+        algorithm: Algorithm,
+        key: Vec<u8>,
+    },
 }
 
 impl PublicNumbers {
@@ -100,8 +116,20 @@ impl PublicNumbers {
         Ok(Self::Rsa { n, e })
     }
 
+    /// An ML-DSA key, which is bytes of one length (RFC 9964 §5). Any bytes of that length are a key.
+    pub(super) fn ml_dsa(algorithm: Algorithm, key: Vec<u8>) -> Result<Self, MlDsaFlaw> {
+        let parameters = ml_dsa::signing(algorithm).ok_or(MlDsaFlaw::Algorithm)?;
+        if key.len() != parameters.public_key_len() {
+            return Err(MlDsaFlaw::Length);
+        }
+        Ok(Self::MlDsa { algorithm, key })
+    }
+
     /// Whether these numbers can be used with the algorithm at all.
-    pub(super) const fn suits(&self, algorithm: Algorithm) -> bool {
+    pub(super) fn suits(&self, algorithm: Algorithm) -> bool {
+        if let Self::MlDsa { algorithm: own, .. } = self {
+            return *own == algorithm;
+        }
         matches!(
             (self, algorithm),
             (Self::Rsa { .. }, Algorithm::Rs256 | Algorithm::Ps256)
@@ -127,6 +155,9 @@ impl PublicNumbers {
                 ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, uncompressed(x, y)).ok()
             }
             (Self::Ed25519 { x }, Algorithm::EdDsa) => ParsedPublicKey::new(&ED25519, x).ok(),
+            (Self::MlDsa { algorithm: own, key }, algorithm) if *own == algorithm => {
+                ParsedPublicKey::new(ml_dsa::verification(algorithm)?, key).ok()
+            }
             _ => None,
         }
     }
@@ -138,6 +169,13 @@ pub(super) enum RsaFlaw {
     Size,
     Exponent,
     Modulus,
+}
+
+/// Why bytes are not an ML-DSA key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum MlDsaFlaw {
+    Algorithm,
+    Length,
 }
 
 /// SEC 1 §2.3.3, the form in which a point is handed over.

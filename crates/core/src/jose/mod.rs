@@ -38,6 +38,7 @@ mod json;
 mod jwk;
 mod jwk_set;
 mod key;
+mod ml_dsa;
 mod roca;
 mod signing;
 

@@ -1,4 +1,4 @@
-//! Private keys, what they sign, and how they are made (RFC 7515 §5.1, RFC 7518 §3).
+//! Private keys, what they sign, and how they are made (RFC 7515 §5.1, RFC 7518 §3, RFC 9964).
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, PqdsaKeyPair, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaKeyPair,
 };
 use zeroize::Zeroizing;
 
 use super::key::{MAX_RSA_BITS, PublicNumbers};
-use super::{Algorithm, Jwk, JwkError, MAX_KID_LEN, PreparedHeader, base64url};
+use super::{Algorithm, Jwk, JwkError, MAX_KID_LEN, PreparedHeader, base64url, ml_dsa};
 
-/// Makes a new private key: RSA with 2048 bits, or a random one of the algorithm's curve.
+/// Makes a new private key: RSA with 2048 bits, a random one of the algorithm's curve, or an ML-DSA seed.
 pub fn generate(algorithm: Algorithm) -> Result<Pkcs8, KeyError> {
     let failed = |_| KeyError::Generation;
     let der = match algorithm {
@@ -28,6 +28,7 @@ pub fn generate(algorithm: Algorithm) -> Result<Pkcs8, KeyError> {
         Algorithm::EdDsa => Ed25519KeyPair::generate()
             .and_then(|pair| pair.to_pkcs8v1())
             .map(|der| der.as_ref().to_vec()),
+        Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => generate_ml_dsa(algorithm),
     };
     der.map(|der| Pkcs8(Zeroizing::new(der))).map_err(failed)
 }
@@ -73,12 +74,14 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair),
 }
 
 impl SigningKey {
     /// Reads a private key from PKCS#8 DER. Its `kid` is its thumbprint (RFC 7638).
     ///
-    /// RSA keys below 2048 or above 8192 bits are refused, as are keys of another kind than the algorithm's.
+    /// RSA keys below 2048 or above 8192 bits are refused, as are keys of another kind than the algorithm's, and
+    /// ML-DSA keys without their seed.
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let (pair, numbers) = match algorithm {
             Algorithm::Rs256 | Algorithm::Ps256 => {
@@ -99,6 +102,13 @@ impl SigningKey {
                 let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| KeyError::Rejected)?;
                 let x = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Rejected)?;
                 (Pair::Ed25519(pair), PublicNumbers::Ed25519 { x })
+            }
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => {
+                let parameters = ml_dsa::signing(algorithm).ok_or(KeyError::Rejected)?;
+                let pair = ml_dsa::from_pkcs8(parameters, der).ok_or(KeyError::Rejected)?;
+                let key = pair.public_key().as_ref().to_vec();
+                let numbers = PublicNumbers::ml_dsa(algorithm, key).map_err(JwkError::from)?;
+                (Pair::MlDsa(pair), numbers)
             }
         };
         let public = Jwk::new(numbers, algorithm, None)?;
@@ -149,6 +159,7 @@ impl SigningKey {
             Pair::Rsa(pair) => pair.public_key().as_der(),
             Pair::Ec(pair) => pair.public_key().as_der(),
             Pair::Ed25519(pair) => pair.public_key().as_der(),
+            Pair::MlDsa(pair) => pair.public_key().as_der(),
         };
         der.ok().map(|der: PublicKeyX509Der<'_>| der.as_ref().to_vec())
     }
@@ -176,8 +187,10 @@ impl SigningKey {
             return Err(SignError::WrongHeader);
         }
         let start = out.len();
-        // Base64 of the claims and of the longest signature in common use (RSA with 2048 bits), and two dots.
-        out.reserve(header.as_str().len() + (claims.len() + 256).div_ceil(3) * 4 + 2);
+        // Base64 of the claims and of the signature, and two dots.
+        let encoded = |len: usize| len.div_ceil(3) * 4;
+        let rest = encoded(claims.len()) + encoded(self.signature_len()) + 2;
+        out.reserve(header.as_str().len() + rest);
         out.push_str(header.as_str());
         out.push('.');
         base64url::encode_to(claims, out);
@@ -192,6 +205,17 @@ impl SigningKey {
                 out.truncate(start);
                 Err(error)
             }
+        }
+    }
+
+    /// How many bytes a signature has.
+    fn signature_len(&self) -> usize {
+        match &self.pair {
+            Pair::Rsa(pair) => pair.public_modulus_len(),
+            // RFC 7518 §3.4: two numbers of 384 bits at most.
+            Pair::Ec(_) => 96,
+            Pair::Ed25519(_) => 64,
+            Pair::MlDsa(pair) => pair.algorithm().signature_len(),
         }
     }
 
@@ -217,6 +241,12 @@ impl SigningKey {
             }
             Pair::Ed25519(pair) => {
                 pair.try_sign(message).map(|s| then(s.as_ref())).map_err(|_| SignError::Failed)
+            }
+            Pair::MlDsa(pair) => {
+                let mut signature = vec![0; self.signature_len()];
+                // RFC 9964 §5: "The ctx parameter MUST be the empty string", which is what the library signs with.
+                pair.sign(message, &mut signature).map_err(|_| SignError::Failed)?;
+                Ok(then(&signature))
             }
         }
     }
@@ -256,6 +286,11 @@ pub enum SignError {
     /// The header names another algorithm than the key has.
     #[error("the header is for another algorithm")]
     WrongHeader,
+}
+
+fn generate_ml_dsa(algorithm: Algorithm) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+    let parameters = ml_dsa::signing(algorithm).ok_or(aws_lc_rs::error::Unspecified)?;
+    PqdsaKeyPair::generate(parameters)?.to_pkcs8v1().map(|der| der.as_ref().to_vec())
 }
 
 fn generate_ec(

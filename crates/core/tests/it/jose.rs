@@ -172,6 +172,7 @@ fn row_156_a_published_set_has_public_members_only() {
         let expected: &[&str] = match key["kty"].as_str().unwrap() {
             "RSA" => &["alg", "e", "kid", "kty", "n", "use"],
             "EC" => &["alg", "crv", "kid", "kty", "use", "x", "y"],
+            "AKP" => &["alg", "kid", "kty", "pub", "use"],
             _ => &["alg", "crv", "kid", "kty", "use", "x"],
         };
         assert_eq!(names, expected);
@@ -464,8 +465,12 @@ fn row_247_a_key_nobody_knows_does_not_spoil_the_set() {
     let twice = r#"{"kty":"EC","kty":"EC"}"#;
     let others = [
         (
+            json!({"kty": "AKP", "alg": "SLH-DSA-SHA2-128s", "pub": "AA"}).to_string(),
+            JwkError::UnsupportedAlgorithm,
+        ),
+        (
             json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}).to_string(),
-            JwkError::UnsupportedKind,
+            JwkError::Member("pub"),
         ),
         (json!({"kty": "OKP", "crv": "X25519", "x": "AA"}).to_string(), JwkError::UnsupportedKind),
         (

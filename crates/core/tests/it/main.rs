@@ -4,5 +4,6 @@
 
 mod arbitrary;
 mod jose;
+mod ml_dsa;
 mod oracle;
 mod vectors;

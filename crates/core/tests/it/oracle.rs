@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 use tokenry_core::jose::jws::Compact;
 use tokenry_core::jose::{self, Algorithm, SigningKey, VerifyingKey};
 
+/// The algorithms of both; ML-DSA the other does not know yet, so that is held against Wycheproof's signatures.
+fn both_have() -> impl Iterator<Item = Algorithm> {
+    Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.as_str().starts_with("ML-DSA"))
+}
+
 /// RSA signs slowly; the others make up for it.
 const fn rounds(algorithm: Algorithm) -> u64 {
     match algorithm {
@@ -16,7 +21,7 @@ const fn rounds(algorithm: Algorithm) -> u64 {
 
 #[test]
 fn tokens_go_both_ways_between_two_implementations() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in both_have() {
         let parties = Parties::new(algorithm);
         for seed in 0..rounds(algorithm) {
             let claims = claims(seed);
@@ -36,7 +41,7 @@ fn tokens_go_both_ways_between_two_implementations() {
 #[test]
 fn a_token_changed_in_one_character_is_refused() {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n";
-    for algorithm in Algorithm::ALL {
+    for algorithm in both_have() {
         let parties = Parties::new(algorithm);
         for seed in 0..rounds(algorithm) {
             let mut random = Random(seed + 1);
