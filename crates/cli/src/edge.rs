@@ -8,8 +8,8 @@ use tokenry_server::{Clock as _, SystemClock};
 
 use crate::diagnostic::{Diagnostic, plain};
 
-/// The longest secret that is read.
-const MAX_SECRET: u64 = 4096;
+/// The longest secret or key that is read: twice an ML-DSA-87 key as a JWK.
+const MAX_SECRET: u64 = 8192;
 
 /// The time now.
 pub(crate) fn now() -> Timestamp {

@@ -357,6 +357,25 @@ mod tests {
     }
 
     #[test]
+    fn row_154_another_name_of_ed25519_is_a_change() {
+        use tokenry_core::realm::Ed25519Name;
+        let named = |name| {
+            let mut realm = realm();
+            realm.tokens.signing = tokenry_core::jose::Algorithm::EdDsa;
+            realm.tokens.ed25519 = name;
+            realm
+        };
+        let stored = Snapshot { realms: vec![named(Ed25519Name::EdDsa)], ..Snapshot::default() };
+        let changed = named(Ed25519Name::Ed25519);
+        let plan = Plan::new(&[declared(&changed, &[])], &stored, false, Timestamp::EPOCH);
+        let text = plan.text();
+        assert!(text.starts_with("~ realm a\n    tokens.signing: EdDSA -> Ed25519\n"), "{text}");
+        let expected = "tokens.signing of realm a changes: verifiers that insist on the old signing algorithm refuse its new tokens";
+        assert_eq!(plan.warnings(), [expected]);
+        assert_eq!(plan.changes(), [Change::PutRealm(changed)]);
+    }
+
+    #[test]
     fn what_is_set_at_run_time_stays() {
         let not_before = Timestamp::from_secs(7);
         let stored = Snapshot {

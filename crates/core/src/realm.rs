@@ -275,6 +275,9 @@ pub struct TokenPolicy {
     /// The algorithm that access tokens are signed with.
     #[serde(default = "es256")]
     pub signing: Algorithm,
+    /// What Ed25519 is called in what the realm writes, for all its clients.
+    #[serde(default)]
+    pub ed25519: Ed25519Name,
     /// Whether the password grant also gives an ID token (OpenID Connect Core §2) without being asked by scope.
     #[serde(default)]
     pub id_token: bool,
@@ -296,15 +299,48 @@ impl TokenPolicy {
             access,
             refresh: None,
             signing: es256(),
+            ed25519: Ed25519Name::EdDsa,
             id_token: false,
             reuse: None,
             opaque: false,
         }
     }
+
+    /// The name of an algorithm as the realm writes it: in token headers, in its JWKS and in its metadata.
+    pub const fn name_of(&self, algorithm: Algorithm) -> &'static str {
+        match (algorithm, self.ed25519) {
+            (Algorithm::EdDsa, Ed25519Name::Ed25519) => "Ed25519",
+            _ => algorithm.as_str(),
+        }
+    }
+
+    /// The name of [`signing`](Self::signing).
+    pub const fn signing_name(&self) -> &'static str {
+        self.name_of(self.signing)
+    }
 }
 
 const fn es256() -> Algorithm {
     Algorithm::Es256
+}
+
+/// What Ed25519 is called. It is read under both names everywhere.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Ed25519Name {
+    /// `EdDSA` (RFC 8037), the only name that older verifiers know, and that realms stored before there was a choice
+    /// go on with.
+    #[default]
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// `Ed25519` (RFC 9864), which says all there is to know and has deprecated the other.
+    Ed25519,
+}
+
+impl Ed25519Name {
+    /// The choice made by naming an algorithm; for others than Ed25519 none is made.
+    pub fn of(name: &str) -> Self {
+        if name == "Ed25519" { Self::Ed25519 } else { Self::EdDsa }
+    }
 }
 
 /// How refresh tokens live.
@@ -424,6 +460,21 @@ mod tests {
             let got = url.parse::<Issuer>();
             let got = got.as_ref().map(|i| (i.host(), i.path())).map_err(|e| *e);
             assert_eq!(got, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn row_154_a_realm_stored_before_there_was_a_choice_keeps_the_old_name() {
+        let stored = r#"{"access":{"secs":300,"nanos":0},"signing":"EdDSA"}"#;
+        let policy: TokenPolicy = serde_json::from_str(stored).unwrap();
+        assert_eq!(policy.signing_name(), "EdDSA");
+        let renamed = TokenPolicy { ed25519: Ed25519Name::of("Ed25519"), ..policy };
+        assert_eq!(renamed.signing_name(), "Ed25519");
+        let again: TokenPolicy =
+            serde_json::from_str(&serde_json::to_string(&renamed).unwrap()).unwrap();
+        assert_eq!(again, renamed);
+        for algorithm in Algorithm::ALL.into_iter().filter(|a| *a != Algorithm::EdDsa) {
+            assert_eq!(renamed.name_of(algorithm), algorithm.as_str());
         }
     }
 

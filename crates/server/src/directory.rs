@@ -158,7 +158,7 @@ impl Directory {
             let records = keys.remove(&name).unwrap_or_default();
             let users = users.remove(&name).unwrap_or_default();
             let state = Arc::new(RealmState {
-                keyring: Keyring::open(master, realm.dialect, records, open_before),
+                keyring: Keyring::open(master, &realm, records, open_before),
                 usage: usage.remove(&name),
                 subjects: users.values().map(|u| (u.subject.clone(), u.name.clone())).collect(),
                 users,

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey, VerifyingKey};
 use tokenry_core::key::{KeyRecord, Stage, signing};
-use tokenry_core::realm::Dialect;
-use tokenry_core::{MasterKey, Timestamp};
+use tokenry_core::realm::{Dialect, Ed25519Name};
+use tokenry_core::{MasterKey, Realm, Timestamp};
 
 use crate::clock::random;
 
@@ -32,13 +32,22 @@ pub(crate) enum Kind {
     Introspection,
 }
 
+/// What of a realm shows in the headers that its keys write.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Manner {
+    dialect: Dialect,
+    ed25519: Ed25519Name,
+}
+
 impl Signer {
-    fn open(master: &MasterKey, record: &KeyRecord, dialect: Dialect) -> Option<Self> {
+    fn open(master: &MasterKey, record: &KeyRecord, realm: &Realm) -> Option<Self> {
         let pkcs8 = master.open(&purpose(&record.realm, &record.kid), &record.sealed).ok()?;
-        let key =
-            SigningKey::from_pkcs8(record.algorithm, &pkcs8).ok()?.with_kid(record.kid.clone());
+        let key = SigningKey::from_pkcs8(record.algorithm, &pkcs8)
+            .ok()?
+            .with_kid(record.kid.clone())
+            .with_algorithm_name(realm.tokens.name_of(record.algorithm));
         // RFC 9068 §2.1 against Keycloak, whose access tokens are of type `JWT`.
-        let access = match dialect {
+        let access = match realm.dialect {
             Dialect::Rfc => "at+jwt",
             Dialect::Keycloak => "JWT",
         };
@@ -98,23 +107,26 @@ pub(crate) struct Keyring {
     records: Vec<KeyRecord>,
     /// Of the record at the same place.
     signers: Vec<Arc<Signer>>,
+    manner: Manner,
 }
 
 impl Keyring {
-    /// Opens the keys of a realm, taking from `before` what is open already.
+    /// Opens the keys of a realm, taking from `before` what is open already and writes what the realm writes now.
     ///
     /// A key that does not open (another master key, damaged) is left out and reported: one bad key spoils no realm.
     pub(crate) fn open(
         master: &MasterKey,
-        dialect: Dialect,
+        realm: &Realm,
         mut records: Vec<KeyRecord>,
         before: Option<&Self>,
     ) -> Self {
+        let manner = Manner { dialect: realm.dialect, ed25519: realm.tokens.ed25519 };
+        let before = before.filter(|ring| ring.manner == manner);
         let mut signers = Vec::with_capacity(records.len());
         // What does not open counts as not there: the realm makes a key in its place.
         records.retain(|record| {
             let known = before.and_then(|ring| ring.same(record));
-            let signer = known.or_else(|| Signer::open(master, record, dialect).map(Arc::new));
+            let signer = known.or_else(|| Signer::open(master, record, realm).map(Arc::new));
             if signer.is_none() {
                 tracing::error!(
                     realm = record.realm,
@@ -126,7 +138,7 @@ impl Keyring {
             signers.extend(signer);
             opens
         });
-        Self { records, signers }
+        Self { records, signers, manner }
     }
 
     fn same(&self, record: &KeyRecord) -> Option<Arc<Signer>> {

@@ -49,6 +49,13 @@ fn at(realm: &Realm, rfc: &str, keycloak: &str) -> String {
     }
 }
 
+/// The names that clients may give the algorithms of what they sign: assertions and proofs.
+fn admitted(realm: &Realm) -> impl Iterator<Item = &'static str> {
+    let all = realm.profile != Profile::Fapi2;
+    let admitted = Algorithm::ALL.into_iter().filter(move |a| all || a.is_of_fapi());
+    admitted.flat_map(|algorithm| algorithm.names().iter().copied())
+}
+
 /// The realm's metadata, computed from its configuration alone (row 299).
 pub(crate) fn metadata(state: &RealmState) -> Document {
     let realm = &state.realm;
@@ -77,8 +84,6 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     if realm.client_authentication == ClientAuthentication::Optional && !fapi {
         methods.push("none");
     }
-    let admitted = Algorithm::ALL.into_iter().filter(|algorithm| !fapi || algorithm.is_of_fapi());
-    let all = || admitted.clone().map(Algorithm::as_str);
     let mut algorithms: Vec<_> = state.algorithms().into_iter().collect();
     algorithms.sort();
     let body = Object::with_capacity(1024)
@@ -99,15 +104,18 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         // RFC 8414 §2 requires it, §3.2 wants empty arrays left out; what clients parse decides: they expect it.
         .strings("response_types_supported", [])
         .strings("subject_types_supported", ["public"])
-        .strings("id_token_signing_alg_values_supported", algorithms.iter().map(|a| a.as_str()))
+        .strings(
+            "id_token_signing_alg_values_supported",
+            algorithms.into_iter().map(|a| realm.tokens.name_of(a)),
+        )
         .strings("token_endpoint_auth_methods_supported", methods.iter().copied())
-        .strings("token_endpoint_auth_signing_alg_values_supported", all())
+        .strings("token_endpoint_auth_signing_alg_values_supported", admitted(realm))
         .strings("introspection_endpoint_auth_methods_supported", proving)
-        .strings("introspection_endpoint_auth_signing_alg_values_supported", all())
-        .strings("introspection_signing_alg_values_supported", [realm.tokens.signing.as_str()])
+        .strings("introspection_endpoint_auth_signing_alg_values_supported", admitted(realm))
+        .strings("introspection_signing_alg_values_supported", [realm.tokens.signing_name()])
         .strings("revocation_endpoint_auth_methods_supported", methods)
-        .strings("revocation_endpoint_auth_signing_alg_values_supported", all())
-        .strings("dpop_signing_alg_values_supported", all())
+        .strings("revocation_endpoint_auth_signing_alg_values_supported", admitted(realm))
+        .strings("dpop_signing_alg_values_supported", admitted(realm))
         .then(|o| {
             if realm.scopes.is_empty() {
                 o

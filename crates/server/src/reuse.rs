@@ -11,7 +11,7 @@ use tokenry_core::{Client, Scope, Timestamp};
 
 use crate::directory::RealmState;
 
-/// How many tokens are kept. Each has some 1 KiB; what falls out is signed again.
+/// How many tokens are kept. Each has some 1 KiB, signed with ML-DSA up to 8; what falls out is signed again.
 const MAX_KEPT: usize = 10_000;
 
 /// A token that may be given again.

@@ -69,7 +69,7 @@ pub(crate) enum Command {
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     text.parse().map_err(|_| {
-        let known: Vec<_> = Algorithm::ALL.iter().map(|known| known.as_str()).collect();
+        let known: Vec<_> = Algorithm::all_names().collect();
         format!("it is one of {}", known.join(", "))
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn realm_fields(realm: &Realm) -> Fields {
         ("client_authentication", Some(authentication(*client_authentication).to_owned())),
         ("tokens.access", Some(duration::write(tokens.access))),
         ("tokens.refresh", tokens.refresh.as_ref().map(refresh)),
-        ("tokens.signing", Some(tokens.signing.to_string())),
+        ("tokens.signing", Some(tokens.signing_name().to_owned())),
         ("tokens.id_token", Some(tokens.id_token.to_string())),
         ("tokens.reuse", tokens.reuse.map(duration::write)),
         ("keys.rotate_every", Some(duration::write(keys.rotate_every))),

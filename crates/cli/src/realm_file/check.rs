@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokenry_core::realm::{ClientAuthentication, Dialect, Profile, Rotate};
+use tokenry_core::jose::Algorithm;
+use tokenry_core::realm::{ClientAuthentication, Dialect, Ed25519Name, Profile, Rotate};
 use tokenry_core::request::GrantType;
 
 use super::written::{
-    Texts, Written, WrittenClient, WrittenEndpoint, WrittenRealm, WrittenRefresh, access_or_default,
+    Signing, Texts, Written, WrittenClient, WrittenEndpoint, WrittenRealm, WrittenRefresh,
+    access_or_default,
 };
 use crate::diagnostic::{did_you_mean, quoted};
 use crate::document::{At, Field, Notes};
@@ -183,7 +185,27 @@ fn client(
             );
         }
     }
+    ed25519(realm, client, &id, notes);
     grants(realm, client, &id, notes);
+}
+
+/// A key has one name for its algorithm, and the realm's clients share its keys: the realm's `signing` decides.
+fn ed25519(realm: &WrittenRealm, client: &WrittenClient, id: &str, notes: &Notes) {
+    let Some(At { value: own, span }) = client.signing.given() else { return };
+    let of_realm = match &realm.tokens {
+        Field::Wrong => return,
+        Field::Absent => None,
+        Field::Given(tokens) if tokens.value.signing.is_wrong() => return,
+        Field::Given(tokens) => tokens.value.signing.value(),
+    };
+    let of_realm = of_realm.map(|signing| Ed25519Name::of(signing.name)).unwrap_or_default();
+    if own.algorithm == Algorithm::EdDsa && Ed25519Name::of(own.name) != of_realm {
+        let message = match of_realm {
+            Ed25519Name::EdDsa => "`EdDSA`: only a realm whose own `signing` is `Ed25519` says so",
+            Ed25519Name::Ed25519 => "`Ed25519`, as its realm says",
+        };
+        notes.warning(span, format!("tokens of client {id} will name {message}"));
+    }
 }
 
 fn grants(realm: &WrittenRealm, client: &WrittenClient, id: &str, notes: &Notes) {
@@ -419,11 +441,12 @@ fn fapi(realm: &WrittenRealm, notes: &Notes) {
     }
     let of_clients = realm.clients.value().into_iter().flatten().map(|c| &c.value.signing);
     for signing in tokens.map(|tokens| &tokens.signing).into_iter().chain(of_clients) {
-        if let Some(algorithm) = signing.given().filter(|given| !given.value.is_of_fapi()) {
+        let refused = |given: &&At<Signing>| !given.value.algorithm.is_of_fapi();
+        if let Some(signing) = signing.given().filter(refused) {
             notes.error(
-                &algorithm.span,
-                format!("FAPI 2.0 does not sign with {}", algorithm.value),
-                Some("it admits PS256, ES256 and EdDSA".to_owned()),
+                &signing.span,
+                format!("FAPI 2.0 does not sign with {}", signing.value.name),
+                Some("it admits PS256, ES256 and EdDSA (Ed25519)".to_owned()),
             );
         }
     }

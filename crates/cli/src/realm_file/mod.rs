@@ -247,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn row_154_row_155_the_name_that_is_written_is_the_name_in_tokens() {
+        for name in tokenry_core::jose::Algorithm::all_names() {
+            let text = format!("{SMALL}[realm.tokens]\nsigning = \"{name}\"\n");
+            let tokens = declaration(&text).realm.tokens;
+            assert_eq!(tokens.signing_name(), name);
+            assert_eq!(Ok(tokens.signing), name.parse());
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_named_with_its_place() {
         let cases = [
             ("name = \"a b\"", "4:8: name must be 1 to 100 of `A-Z a-z 0-9 . _ - @`, got `a b`"),
@@ -273,11 +283,11 @@ mod tests {
             ),
             (
                 "tokens = { signing = \"RS265\" }",
-                "4:22: signing must be `RS256`, `PS256`, `ES256`, `ES384` or `EdDSA`, got `RS265`",
+                "4:22: signing must be `RS256`, `PS256`, `ES256`, `ES384`, `EdDSA`, `Ed25519`, `ML-DSA-44`, `ML-DSA-65` or `ML-DSA-87`, got `RS265`",
             ),
             (
                 "tokens = { signing = \"none\" }",
-                "4:22: signing must be `RS256`, `PS256`, `ES256`, `ES384` or `EdDSA`, got `none`",
+                "4:22: signing must be `RS256`, `PS256`, `ES256`, `ES384`, `EdDSA`, `Ed25519`, `ML-DSA-44`, `ML-DSA-65` or `ML-DSA-87`, got `none`",
             ),
             ("tokens = { refresh = {} }", "4:22: lifetime is missing"),
             (
@@ -405,6 +415,16 @@ mod tests {
             (
                 "[[realm.trusts]]\nname = \"a\"\nissuer = \"spiffe://a.example\"\n".to_owned(),
                 "6:10: a trust domain has no metadata that names its keys",
+            ),
+            (
+                format!("{client}grants = [\"client_credentials\"]\nsigning = \"Ed25519\"\n"),
+                "7:11: warning: tokens of client `c` will name `EdDSA`: only a realm whose own `signing` is `Ed25519` says so",
+            ),
+            (
+                format!(
+                    "[realm.tokens]\nsigning = \"Ed25519\"\n{client}grants = [\"client_credentials\"]\nsigning = \"EdDSA\"\n"
+                ),
+                "9:11: warning: tokens of client `c` will name `Ed25519`, as its realm says",
             ),
             (
                 "[realm.keys]\nrotate_every = \"1h\"\nannounce = \"2h\"\n".to_owned(),

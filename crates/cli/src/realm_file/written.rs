@@ -6,8 +6,8 @@ use tokenry_core::Client;
 use tokenry_core::client::is_client_id;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::realm::{
-    ClientAuthentication, Dialect, Endpoint, Issuer, IssuerError, KeyPolicy, Profile, Realm,
-    RefreshPolicy, Rotate, TokenPolicy, is_host, is_name, is_path,
+    ClientAuthentication, Dialect, Ed25519Name, Endpoint, Issuer, IssuerError, KeyPolicy, Profile,
+    Realm, RefreshPolicy, Rotate, TokenPolicy, is_host, is_name, is_path,
 };
 use tokenry_core::request::GrantType;
 use tokenry_core::scope::Scope;
@@ -60,10 +60,17 @@ pub(super) struct WrittenRealm {
 pub(super) struct WrittenTokens {
     pub(super) access: Field<Duration>,
     pub(super) refresh: Field<WrittenRefresh>,
-    pub(super) signing: Field<Algorithm>,
+    pub(super) signing: Field<Signing>,
     pub(super) id_token: Field<bool>,
     pub(super) reuse: Field<Duration>,
     pub(super) opaque: Field<bool>,
+}
+
+/// `signing = "…"`: an algorithm under one of its names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signing {
+    pub(super) algorithm: Algorithm,
+    pub(super) name: &'static str,
 }
 
 /// `refresh = { … }`
@@ -104,7 +111,7 @@ pub(super) struct WrittenClient {
     pub(super) audience: Texts,
     pub(super) access: Field<Duration>,
     pub(super) refresh: Field<WrittenRefresh>,
-    pub(super) signing: Field<Algorithm>,
+    pub(super) signing: Field<Signing>,
     pub(super) reuse: Field<Duration>,
     pub(super) client_authentication: Field<ClientAuthentication>,
     pub(super) particulars: WrittenParticulars,
@@ -127,7 +134,7 @@ impl Written {
             tokens: t.table("tokens", |t| WrittenTokens {
                 access: t.optional("access", access),
                 refresh: t.table("refresh", refresh),
-                signing: t.optional("signing", algorithm),
+                signing: t.optional("signing", signing),
                 id_token: t.optional("id_token", Value::boolean),
                 reuse: t.optional("reuse", reuse),
                 opaque: t.optional("opaque", Value::boolean),
@@ -225,7 +232,7 @@ fn client(t: &Table<'_>) -> WrittenClient {
         audience: t.optional("audience", |v| v.list(audience)),
         access: t.optional("access", access),
         refresh: t.table("refresh", refresh),
-        signing: t.optional("signing", algorithm),
+        signing: t.optional("signing", signing),
         reuse: t.optional("reuse", reuse),
         client_authentication: t.optional("client_authentication", client_authentication),
         particulars: policies::read_particulars(t),
@@ -283,8 +290,10 @@ fn grant(v: &Value<'_>) -> Option<GrantType> {
     v.choice(&GrantType::ALL.map(|grant| (grant.short_name(), grant)))
 }
 
-fn algorithm(v: &Value<'_>) -> Option<Algorithm> {
-    v.choice(&Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
+fn signing(v: &Value<'_>) -> Option<Signing> {
+    let names: Vec<_> = Algorithm::all_names().map(|name| (name, name)).collect();
+    let name = v.choice(&names)?;
+    Some(Signing { algorithm: name.parse().ok()?, name })
 }
 
 fn client_authentication(v: &Value<'_>) -> Option<ClientAuthentication> {
@@ -304,12 +313,14 @@ pub(super) fn scope(list: Texts) -> Option<Scope> {
 
 fn meant_tokens(tokens: Option<WrittenTokens>, rotate: Rotate) -> Option<TokenPolicy> {
     let Some(written) = tokens else { return Some(TokenPolicy::new(DEFAULT_ACCESS)) };
+    let signing = written.signing.into_value();
     Some(TokenPolicy {
         refresh: match written.refresh.into_value() {
             Some(written) => Some(meant_refresh(written, rotate)?),
             None => None,
         },
-        signing: written.signing.into_value().unwrap_or(Algorithm::Es256),
+        signing: signing.map_or(Algorithm::Es256, |written| written.algorithm),
+        ed25519: signing.map(|written| Ed25519Name::of(written.name)).unwrap_or_default(),
         id_token: written.id_token.into_value().unwrap_or_default(),
         reuse: written.reuse.into_value().filter(|window| !window.is_zero()),
         opaque: written.opaque.into_value().unwrap_or_default(),
@@ -366,7 +377,7 @@ fn meant_client(written: WrittenClient, realm: &str, rotate: Rotate) -> Option<D
         audience: texts(written.audience).unwrap_or_default(),
         access: written.access.into_value(),
         refresh: refresh.map(Box::new),
-        signing: written.signing.into_value(),
+        signing: written.signing.into_value().map(|written| written.algorithm),
         reuse: written.reuse.into_value(),
         client_authentication: written.client_authentication.into_value(),
         particulars: policies::particulars(written.particulars),

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokenry_core::assertion::ASSERTION_TYPE;
 use tokenry_core::client::{Credential, CredentialKind};
-use tokenry_core::jose::{Algorithm, SigningKey, generate};
+use tokenry_core::jose::{Algorithm, PreparedHeader, SigningKey, generate};
 use tokenry_core::realm::Dialect;
 use tokenry_core::{Realm, Timestamp};
 use tokenry_store::Change;
@@ -39,11 +39,16 @@ pub(crate) fn changes(realm: Realm, keys: &[SigningKey]) -> Vec<Change> {
 }
 
 pub(crate) fn assertion(key: &SigningKey, issuer: &str, jti: &str) -> String {
+    assertion_under(key.algorithm().as_str(), key, issuer, jti)
+}
+
+/// An assertion whose header calls the algorithm by this one of its names.
+pub(crate) fn assertion_under(name: &str, key: &SigningKey, issuer: &str, jti: &str) -> String {
     let claims: Value = json!({
         "iss": "billing", "sub": "billing", "aud": issuer, "jti": jti, "exp": START.as_secs() + 60,
     });
     let mut text = String::new();
-    let header = key.header("client-authentication+jwt");
+    let header = PreparedHeader::new(name, "client-authentication+jwt", key.kid()).unwrap();
     key.sign_compact(&header, claims.to_string().as_bytes(), &mut text).unwrap();
     text
 }

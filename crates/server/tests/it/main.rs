@@ -17,6 +17,7 @@ mod opaque;
 mod refresh;
 mod registration;
 mod reuse;
+mod signing;
 mod socket;
 mod token;
 mod vendors;

@@ -266,6 +266,21 @@ async fn only_allowed_algorithms_are_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_144_row_154_row_155_every_name_of_every_algorithm_is_taken_under_either_of_the_key() {
+    for algorithm in Algorithm::ALL {
+        for published in algorithm.names() {
+            let key = key(algorithm).with_algorithm_name(published);
+            let api = trusting(&key);
+            for name in algorithm.names() {
+                let header = json!({"alg": name, "typ": "at+jwt", "kid": key.kid()}).to_string();
+                let token = forge(&key, header.as_bytes(), claims().to_string().as_bytes());
+                assert_eq!(ask(&api, &token).await.0, 200, "{name} under {published}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_rsa_key_without_alg_is_for_what_is_accepted_here() {
     let ps256 = key(Algorithm::Ps256);
     let mut jwk: Value = serde_json::from_str(&ps256.public_jwk().to_json()).unwrap();
