@@ -200,19 +200,19 @@ async fn settled(server: &Server) -> f64 {
     mib(before)
 }
 
-async fn serve(bench: &Bench, installation: &Installation) -> Result<Server> {
+pub(super) async fn serve(bench: &Bench, installation: &Installation) -> Result<Server> {
     let core = bench.settings.server_core.clone();
     installation.serve(Serve { cores: &core, tls: false, log_kept: true }).await
 }
 
-async fn end<const N: usize>(servers: [Server; N]) {
+pub(super) async fn end<const N: usize>(servers: [Server; N]) {
     for server in servers {
         server.process.end().await;
     }
 }
 
 /// An installation with as many clients in as many realms, put straight into its store.
-async fn filled(bench: &Bench, clients: u64, realms: u64) -> Result<Installation> {
+pub(super) async fn filled(bench: &Bench, clients: u64, realms: u64) -> Result<Installation> {
     let installation = bench.installation(&[]).await?;
     let key = std::fs::read_to_string(installation.path().join("master.key"))?;
     let pepper = MasterKey::new(hex(key.trim())?).pepper();

@@ -10,6 +10,7 @@ mod refresh;
 mod report;
 mod reuse;
 mod sign;
+mod timing;
 mod tls;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(crate) use report::thousands;
 use report::{Line, Report};
 
 /// The parts of the benchmark, in the order they run, and what each measures.
-const PARTS: [(&str, &str); 14] = [
+const PARTS: [(&str, &str); 15] = [
     ("load", "whether the load is fast enough for what it measures"),
     ("RS256", "client_credentials with RS256, and the peers that have it"),
     ("ES256", "the same with ES256"),
@@ -41,6 +42,7 @@ const PARTS: [(&str, &str); 14] = [
     ("growth-clients", "a million clients"),
     ("growth-realms", "a thousand realms"),
     ("growth-tokens", "ten million tokens issued"),
+    ("timing", "whether the time of a refusal says that a client exists"),
 ];
 
 /// What is asked for on the command line.
@@ -185,6 +187,7 @@ impl Bench {
             "growth-clients" => growth::clients(self).await,
             "growth-realms" => growth::realms(self).await,
             "growth-tokens" => growth::tokens(self).await,
+            "timing" => timing::measure(self).await,
             other => Err(Problem::new(format!("no part is called `{other}`"))),
         }
     }

@@ -3,7 +3,7 @@
 //! It is ours, since no common tool carries a refresh token from an answer into the next request. The report measures
 //! it against wrk on the same fixed answer.
 
-mod connection;
+pub(crate) mod connection;
 mod plan;
 pub(crate) mod request;
 
