@@ -14,6 +14,7 @@ mod dialect;
 mod directory;
 mod document;
 mod endpoint;
+mod fetch;
 mod http_answer;
 mod json;
 mod keyring;
@@ -32,6 +33,9 @@ mod workers;
 pub use admin::serve_admin;
 pub use app::{App, StartError, Summary};
 pub use clock::{Clock, NoEntropy, SystemClock, random};
+pub use fetch::{
+    Allowed, Fetch, FetchError, FetchRules, HttpsFetch, NotAllowable, NotCertificates, is_fetchable,
+};
 pub use http_answer::Body;
 pub use limits::Limits;
 pub use serve::serve;
