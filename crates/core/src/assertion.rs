@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{AuthenticatedClient, CredentialKind};
+use crate::client::{AuthenticatedClient, CredentialKind, MAX_CREDENTIALS};
 use crate::family::FamilyId;
 use crate::foreign::ForeignToken;
 use crate::jose::claims::{Audience, typ_is};
 use crate::jose::jws::{Compact, Verified};
-use crate::jose::{Claims, Jwk, VerifyingKey};
+use crate::jose::{Claims, Jwk, JwkSet, VerifyingKey};
 use crate::{Client, Refusal, Secret, Timestamp};
 
 /// The type of an assertion that a client or an issuer has signed.
@@ -48,6 +48,12 @@ impl PresentedAssertion {
         }
         let compact = Compact::parse(self.assertion.expose()).map_err(|_| bad("not a JWT"))?;
         compact.unverified_claim("sub").ok_or(bad("no subject"))
+    }
+
+    /// The key that it says it is signed with: its `kid`, if it has one.
+    pub fn kid(&self) -> Option<String> {
+        let compact = Compact::parse(self.assertion.expose()).ok()?;
+        compact.header().kid().map(str::to_owned)
     }
 }
 
@@ -112,9 +118,13 @@ const fn bad(why: &'static str) -> Refusal {
 }
 
 /// Checks an assertion against the client that it [names](PresentedAssertion::named).
+///
+/// `published` are the keys of the client's `jwks_uri`, as far as they have been fetched. Without them an assertion that
+/// is signed by none of its registered keys is [`Refusal::AssertionNotSigned`], and may be checked again with them.
 pub fn authenticate(
     presented: &PresentedAssertion,
     client: Option<&Arc<Client>>,
+    published: Option<&JwkSet>,
     terms: &Terms<'_>,
     now: Timestamp,
 ) -> Result<(AuthenticatedClient, Once), Refusal> {
@@ -123,7 +133,7 @@ pub fn authenticate(
     if terms.fapi && !compact.header().algorithm().is_of_fapi() {
         return Err(bad("an algorithm that FAPI does not admit"));
     }
-    let (credential, claims) = verified(&compact, client, now)?;
+    let (credential, claims) = verified(&compact, client, published, now)?;
     let is_client = |name: Option<&String>| name.is_some_and(|name| *name == client.id);
     if !is_client(claims.iss.as_ref()) || !is_client(claims.sub.as_ref()) {
         return Err(bad("issuer and subject are not the client"));
@@ -162,6 +172,7 @@ pub fn authenticate(
 fn verified(
     compact: &Compact<'_>,
     client: &Client,
+    published: Option<&JwkSet>,
     now: Timestamp,
 ) -> Result<(String, Claims), Refusal> {
     let header = compact.header();
@@ -187,7 +198,29 @@ fn verified(
         }
         return Ok((credential.id.clone(), claims(&verified)?));
     }
-    Err(if expired { Refusal::SecretExpired } else { bad("not signed by a key of the client") })
+    if expired {
+        return Err(Refusal::SecretExpired);
+    }
+    let published = published.and_then(|set| verified_by_published(compact, set));
+    let (kid, verified) = published.ok_or(Refusal::AssertionNotSigned)?;
+    Ok((format!("jwks_uri:{kid}"), claims(&verified)?))
+}
+
+/// The key of the set that has signed it: that of its `kid`; without one, one of its algorithm.
+fn verified_by_published<'a>(
+    compact: &'a Compact<'_>,
+    set: &JwkSet,
+) -> Option<(String, Verified<'a>)> {
+    let header = compact.header();
+    let mut meant = set
+        .for_algorithm(header.algorithm())
+        .filter(|jwk| header.kid().is_none_or(|kid| jwk.kid() == Some(kid)))
+        // Each costs a comparison, as registered ones do.
+        .take(MAX_CREDENTIALS);
+    meant.find_map(|jwk| {
+        let verified = compact.verify(&VerifyingKey::from(jwk)).ok()?;
+        Some((jwk.kid().map_or_else(|| jwk.thumbprint(), str::to_owned), verified))
+    })
 }
 
 fn claims(verified: &Verified<'_>) -> Result<Claims, Refusal> {
@@ -210,7 +243,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::client::Credential;
+    use crate::client::{Credential, Proof};
     use crate::jose::{Algorithm, SigningKey, generate};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -261,7 +294,7 @@ mod tests {
     }
 
     fn check(presented: &PresentedAssertion, client: &Arc<Client>) -> Result<Once, Refusal> {
-        authenticate(presented, Some(client), &TERMS, NOW).map(|(_, once)| once)
+        authenticate(presented, Some(client), None, &TERMS, NOW).map(|(_, once)| once)
     }
 
     #[test]
@@ -407,14 +440,10 @@ mod tests {
         let mut disabled = Client::clone(&client(&[&key]));
         disabled.enabled = false;
         let failures = [
-            authenticate(&signed(&key, "JWT", &good()), None, &TERMS, NOW),
-            authenticate(&signed(&key, "JWT", &good()), Some(&Arc::new(disabled)), &TERMS, NOW),
-            authenticate(
-                &signed(&key, "JWT", &without("exp")),
-                Some(&client(&[&key])),
-                &TERMS,
-                NOW,
-            ),
+            authenticate(&signed(&key, "JWT", &good()), None, None, &TERMS, NOW).map(|_| ()),
+            check(&signed(&key, "JWT", &good()), &Arc::new(disabled)).map(|_| ()),
+            check(&signed(&key, "JWT", &without("exp")), &client(&[&key])).map(|_| ()),
+            check(&signed(&key, "JWT", &good()), &client(&[])).map(|_| ()),
         ];
         for failure in failures {
             assert_eq!(failure.unwrap_err().code(), crate::refusal::ErrorCode::InvalidClient);
@@ -429,5 +458,36 @@ mod tests {
             Client { credentials: vec![over], ..Client::new("r", "billing", Timestamp::EPOCH) };
         let checked = check(&signed(&key, "JWT", &good()), &Arc::new(client));
         assert_eq!(checked, Err(Refusal::SecretExpired));
+    }
+
+    #[test]
+    fn row_071_keys_that_the_client_publishes_are_good_as_well() {
+        let keys = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Es256].map(key);
+        let [registered, published, unnamed] = &keys;
+        let mut bare: Value = serde_json::from_str(&unnamed.public_jwk().to_json()).unwrap();
+        bare.as_object_mut().unwrap().remove("kid");
+        let set =
+            JwkSet::new(vec![published.public_jwk().clone(), Jwk::from_value(&bare).unwrap()]);
+        let (set, client) = (set.unwrap(), client(&[registered]));
+        let check = |presented: &PresentedAssertion, set: Option<&JwkSet>| {
+            let checked = authenticate(presented, Some(&client), set, &TERMS, NOW);
+            checked.map(|(client, _)| client.proof().clone())
+        };
+        let by = |id: &str| Ok(Proof::Credential(id.to_owned()));
+        let good = |key: &SigningKey| signed(key, "JWT", &good());
+
+        let of_published = format!("jwks_uri:{}", published.kid());
+        assert_eq!(check(&good(registered), Some(&set)), by(&registered.kid()[..8]));
+        assert_eq!(check(&good(published), Some(&set)), by(&of_published));
+        for set in [None, Some(&JwkSet::default())] {
+            assert_eq!(check(&good(published), set), Err(Refusal::AssertionNotSigned));
+        }
+        // Whoever signs with a key without a name does not name it.
+        assert_eq!(check(&good(unnamed), Some(&set)), Err(Refusal::AssertionNotSigned));
+        let pretender = key(Algorithm::Rs256).with_kid(published.kid().to_owned());
+        assert_eq!(check(&good(&pretender), Some(&set)), Err(Refusal::AssertionNotSigned));
+        // What it says must be as good as with any other key.
+        let expired = signed(published, "JWT", &without("exp"));
+        assert_eq!(check(&expired, Some(&set)), Err(bad("no expiry")));
     }
 }

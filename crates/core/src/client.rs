@@ -290,7 +290,7 @@ pub struct AuthenticatedClient {
 /// What an [`AuthenticatedClient`] stands on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Proof {
-    /// The credential with this identifier.
+    /// The credential with this identifier; `jwks_uri:` and the `kid` for a key that the client publishes itself.
     Credential(String),
     /// The declared endpoint that the request came to.
     Endpoint,

@@ -32,6 +32,8 @@ pub enum Refusal {
     ClientDisabled,
     /// The client assertion is not good (named).
     BadAssertion(&'static str),
+    /// The client assertion is not signed by a key of the client.
+    AssertionNotSigned,
     /// The client assertion was presented before.
     AssertionReused,
     /// The Basic header cannot be read.
@@ -120,7 +122,8 @@ impl Refusal {
             Self::MalformedScope | Self::ScopeNotAllowed(_) => ErrorCode::InvalidScope,
             Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
             // One code for all of them, so that nobody can ask which clients exist.
-            Self::AssertionReused
+            Self::AssertionNotSigned
+            | Self::AssertionReused
             | Self::AuthenticationNotAllowed
             | Self::BadAssertion(_)
             | Self::ClientDisabled
@@ -160,6 +163,9 @@ impl fmt::Display for Refusal {
                 write!(f, "clients do not authenticate like this here")
             }
             Self::ClientDisabled => write!(f, "the client is disabled"),
+            Self::AssertionNotSigned => {
+                write!(f, "bad client assertion: not signed by a key of the client")
+            }
             Self::AssertionReused => write!(f, "the client assertion was presented before"),
             Self::BadAssertion(why) => write!(f, "bad client assertion: {why}"),
             Self::MalformedBasic => write!(f, "malformed Basic header"),

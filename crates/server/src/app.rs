@@ -23,11 +23,13 @@ use crate::clock::{Clock, NoEntropy, random};
 use crate::dialect::{Place, Voice};
 use crate::directory::{Directory, RealmState, Resource};
 use crate::endpoint::Walk;
+use crate::fetch::{Fetch, HttpsFetch};
 use crate::http_answer::{Body, error};
 use crate::keyring;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
+use crate::remote_keys::RemoteKeys;
 use crate::reuse::Reuse;
 use crate::throttle::Throttle;
 
@@ -45,6 +47,7 @@ pub struct App {
     pub(crate) admission: Admission,
     pub(crate) revoked_here: RevokedHere,
     pub(crate) passwords: PasswordPool,
+    pub(crate) remote_keys: RemoteKeys,
     pub(crate) reuse: Reuse,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
@@ -85,11 +88,24 @@ const MAX_CONFLICTS: usize = 10;
 
 impl App {
     /// Loads what is stored, checks the master key, and makes the keys that are missing.
+    ///
+    /// What others publish is fetched from public addresses alone.
     pub async fn start(
         store: Arc<dyn Store>,
         master: MasterKey,
         clock: Arc<dyn Clock>,
         limits: Limits,
+    ) -> Result<Arc<Self>, StartError> {
+        Self::start_with(store, master, clock, limits, Arc::new(HttpsFetch::default())).await
+    }
+
+    /// [`start`](Self::start)s with another way to fetch what others publish.
+    pub async fn start_with(
+        store: Arc<dyn Store>,
+        master: MasterKey,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Self>, StartError> {
         let snapshot = store.outline().await?;
         match snapshot.master_key_check {
@@ -102,6 +118,7 @@ impl App {
         let app = Arc::new(Self {
             pepper: master.pepper(),
             passwords: PasswordPool::new(limits.password_threads, random()?),
+            remote_keys: RemoteKeys::new(fetch),
             clients: Clients::new(Arc::clone(&store), limits.max_clients),
             admission: Admission::default(),
             seen: AtomicU64::new(snapshot.revision.0),

@@ -23,6 +23,7 @@ mod limits;
 mod metadata;
 mod metrics;
 pub mod password;
+mod remote_keys;
 mod reuse;
 mod serve;
 mod socket;

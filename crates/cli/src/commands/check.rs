@@ -10,7 +10,7 @@ use tokenry_core::realm::Realm;
 use super::Outcome;
 use crate::args::Global;
 use crate::certificate::{self, Loaded};
-use crate::config::Config;
+use crate::config::{Config, fetch};
 use crate::diagnostic::{Diagnostic, Diagnostics, quoted};
 use crate::edge;
 use crate::installation::{Installation, Read};
@@ -34,6 +34,9 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     let loaded = config.as_ref().and_then(|config| {
         certificate::load(config).map_err(|bad| diagnostics.append(bad)).ok().flatten()
     });
+    if let Some(config) = &config {
+        diagnostics.0.extend(fetch::rules(config).err());
+    }
     let installation = Installation::open_noting(global, Read::Whole, &mut diagnostics).await;
     let stored = installation.as_ref().map_or(&[][..], |i| &i.snapshot.realms);
     drafts.check_with(stored, &mut diagnostics);

@@ -8,6 +8,7 @@ use tokenry_core::client::is_client_id;
 use tokenry_core::realm::Realm;
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, Particulars, Scope};
+use tokenry_server::is_fetchable;
 use tokenry_store::Change;
 
 use super::Outcome;
@@ -16,6 +17,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, quoted};
 use crate::edge;
 use crate::installation::Installation;
 use crate::output::{Output, table};
+use crate::realm_file::FETCHABLE;
 
 /// Registers a client. `tokenry client key add` then gives it a key, and `tokenry client secret add` a secret.
 ///
@@ -40,6 +42,9 @@ pub(crate) struct Add {
     /// An audience whose tokens it may introspect, for the client that an API is; `*` stands for all. May be repeated.
     #[arg(long = "introspects", value_name = "AUDIENCE")]
     introspects: Vec<String>,
+    /// An https URL at which the client publishes its public keys as a JWK Set, to prove itself with (private_key_jwt).
+    #[arg(long = "jwks-uri", value_name = "URL", value_parser = url)]
+    jwks_uri: Option<String>,
 }
 
 /// Lists clients.
@@ -102,6 +107,10 @@ fn grant(name: &str) -> Result<GrantType, String> {
     })
 }
 
+fn url(text: &str) -> Result<String, String> {
+    if is_fetchable(text) { Ok(text.to_owned()) } else { Err(format!("must be {FETCHABLE}")) }
+}
+
 pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     let realm = installation.realm(&arguments.realm)?;
@@ -122,8 +131,11 @@ pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Out
     output.done(&json, || {
         format!("registered client {} in realm {}", arguments.id, arguments.realm)
     })?;
-    for next in next(&arguments.realm, &arguments.id) {
-        output.note(&next);
+    // Who publishes keys needs no other.
+    if arguments.jwks_uri.is_none() {
+        for next in next(&arguments.realm, &arguments.id) {
+            output.note(&next);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,7 +206,8 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
         }
     }
     let introspects = arguments.introspects.clone();
-    let particulars = Particulars { introspects, ..Particulars::default() }.boxed();
+    let jwks_uri = arguments.jwks_uri.clone();
+    let particulars = Particulars { introspects, jwks_uri, ..Particulars::default() }.boxed();
     Client {
         grants: arguments.grants.iter().copied().collect(),
         scope: scope.iter().map(String::as_str).collect(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{App, StartError, SystemClock, Workers};
+use tokenry_server::{App, HttpsFetch, StartError, SystemClock, Workers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use super::Outcome;
 use crate::args::Global;
 use crate::certificate;
-use crate::config::{Config, LOG_LEVEL, LogFormat, is_log_level};
+use crate::config::{Config, LOG_LEVEL, LogFormat, fetch, is_log_level};
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
 use crate::document::Span;
 use crate::edge;
@@ -52,6 +52,7 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     let stamp = reload::Stamp::of(&config);
     let loaded = certificate::load(&config).map_err(|bad| diagnostics.append(bad)).ok().flatten();
     let filter = log_filter(&config).map_err(|bad| diagnostics.push(bad)).ok();
+    let rules = fetch::rules(&config).map_err(|bad| diagnostics.push(bad)).ok();
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
@@ -77,7 +78,9 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     let workers = Workers::start(threads).map_err(|error| {
         Diagnostic::error(format!("the threads that answer do not start: {}", plain(&error)))
     })?;
-    let app = App::start(store, master, Arc::new(SystemClock), config.limits.clone())
+    let fetch = Arc::new(HttpsFetch::new(rules.unwrap_or_default()));
+    let (clock, limits) = (Arc::new(SystemClock), config.limits.clone());
+    let app = App::start_with(store, master, clock, limits, fetch)
         .await
         .map_err(|error| not_started(&config, &error))?;
     // Before anybody knows that it runs, and may tell it to end.

@@ -14,11 +14,14 @@
 //! | `[tls] certificate`, `key` | PEM files | none: plain HTTP, on loopback alone |
 //! | `[store] url` | `sqlite:tokenry.db` | must be given |
 //! | `[master_key] file` or `env` | 32 bytes as 64 hex digits or in base64 | must be given |
+//! | `[fetch] allow` | hosts, addresses and networks that keys may be fetched from though they are not public | `[]` |
+//! | `[fetch] ca` | PEM file of authorities that are trusted then, beside those of the operating system | none |
 //! | `[log] level` | `info`, or directives such as `info,tokenry_server=debug` | `info` |
 //! | `[log] format` | `text` or `json` | `json` |
 //!
 //! Paths are relative to the file.
 
+pub(crate) mod fetch;
 pub(crate) mod master_key;
 
 use std::net::SocketAddr;
@@ -31,6 +34,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{self, At, Field, Span, Table, Value};
+use fetch::Fetching;
 
 /// Where the server listens where the file does not say.
 const DEFAULT_LISTEN: SocketAddr =
@@ -71,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) store: At<String>,
     /// Where the master key comes from.
     pub(crate) master_key: At<MasterKeySource>,
+    /// What may be fetched.
+    pub(crate) fetch: Fetching,
     /// What is logged, as directives of tracing's filter.
     pub(crate) log_level: String,
     /// How it is logged.
@@ -151,6 +157,7 @@ struct Written {
     tls: Field<(Field<String>, Field<String>)>,
     store: Field<String>,
     master_key: Field<MasterKeySource>,
+    fetch: Field<fetch::Written>,
     level: Field<String>,
     format: Field<LogFormat>,
 }
@@ -170,6 +177,7 @@ impl Written {
             tls: root.table("tls", |t| (t.required("certificate", path), t.required("key", path))),
             store: Field::Wrong,
             master_key: root.required("master_key", master_key),
+            fetch: root.table("fetch", fetch::Written::read),
             level: Field::Absent,
             format: Field::Absent,
         };
@@ -271,6 +279,10 @@ impl Written {
             insecure_plain_http: self.insecure_plain_http.value() == Some(&true),
             store: At { value: absolute(&store.value, directory), span: store.span },
             master_key: At { value: master_key_source, span: master_key.span },
+            fetch: self
+                .fetch
+                .into_value()
+                .map_or_else(Fetching::default, |written| written.into_fetching(directory)),
             log_level: self.level.into_value().unwrap_or_else(|| "info".to_owned()),
             log_format: self.format.into_value().unwrap_or(LogFormat::Json),
         })
@@ -453,5 +465,44 @@ mod tests {
             ["tokenry.toml:5:7: master_key needs either `file` or `env`, not both"]
         );
         assert!(read(&format!("{store}env = \"B\"\n")).0.is_some());
+    }
+
+    #[test]
+    fn row_170_what_is_not_public_is_fetched_only_where_the_file_says_so() {
+        assert!(read(GOOD).0.unwrap().fetch.allow.is_empty());
+        let fetch = "[fetch]\nallow = [\"kubernetes.default.svc\", \"10.96.0.0/12\", \"::1\"]\nca = \"ca.pem\"\n";
+        let (config, problems) = read(&format!("{GOOD}{fetch}"));
+        assert_eq!(problems, Vec::<String>::new());
+        let fetching = config.unwrap().fetch;
+        assert_eq!(fetching.allow.len(), 3);
+        assert!(fetching.ca.unwrap().value.is_absolute());
+
+        let bad = "[fetch]\nallow = [\"https://a.example\", \"10.0.0.1/8\", \"a\", 1]\nca = \"\"\nalow = 1\n";
+        let (config, problems) = read(&format!("{GOOD}{bad}"));
+        assert!(config.is_none());
+        let must =
+            "allow must be a host name in lower case, an address or a network such as `10.0.0.0/8`";
+        let expected = [
+            format!("tokenry.toml:6:10: {must}, got `https://a.example`"),
+            format!("tokenry.toml:6:31: {must}, got `10.0.0.1/8`"),
+            format!("tokenry.toml:6:50: {must}, got `1`"),
+            "tokenry.toml:7:6: ca must be the path of a file, got ``".to_owned(),
+            "tokenry.toml:8:1: unknown key `alow`".to_owned(),
+        ];
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_used_are_named_at_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokenry.toml");
+        std::fs::write(&path, format!("{GOOD}[fetch]\nca = \"ca.pem\"\n")).unwrap();
+        let config = Config::read(&path, &mut Diagnostics::default()).unwrap();
+        let unreadable = fetch::rules(&config).unwrap_err().headline();
+        assert!(unreadable.contains("tokenry.toml:6:6: the certificates "), "{unreadable}");
+        std::fs::write(directory.path().join("ca.pem"), "x").unwrap();
+        let none = fetch::rules(&config).unwrap_err().headline();
+        let expected = "tokenry.toml:6:6: the file holds no PEM certificate that can be trusted";
+        assert!(none.ends_with(expected), "{none}");
     }
 }

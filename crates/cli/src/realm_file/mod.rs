@@ -91,6 +91,9 @@ pub(crate) fn parse(name: &str, text: &str) -> Option<Declaration> {
     if found.has_errors() { None } else { written.into_declaration() }
 }
 
+/// What a URL must be from which the server fetches.
+pub(crate) const FETCHABLE: &str = "an https URL without user name and fragment";
+
 /// What apply does not touch: it is set at run time.
 const UNTOUCHED: Timestamp = Timestamp::EPOCH;
 
@@ -219,6 +222,7 @@ mod tests {
             refresh = { lifetime = "1h", policy = "keep" }
             signing = "ES256"
             client_authentication = "required"
+            jwks_uri = "https://keys.example/jwks.json"
             enabled = false
             "#,
         );
@@ -244,6 +248,7 @@ mod tests {
         assert_eq!(json["refresh"]["policy"], "keep");
         assert_eq!(json["refresh"]["grace"]["secs"], 0);
         assert_eq!(json["access"]["secs"], 600);
+        assert_eq!(json["particulars"]["jwks_uri"], "https://keys.example/jwks.json");
     }
 
     #[test]
@@ -297,6 +302,10 @@ mod tests {
             (
                 "clients = [{ id = \"a\", grants = [\"client_credential\"] }]",
                 "4:34: grants must be `client_credentials`, `password`, `refresh_token`, `jwt-bearer` or `token-exchange`, got `client_credential`",
+            ),
+            (
+                "clients = [{ id = \"a\", grants = [], jwks_uri = \"http://a.example\" }]",
+                "4:48: jwks_uri must be an https URL without user name and fragment, got `http://a.example`",
             ),
             (
                 "endpoints = [{ path = \"x\", grant = \"refresh_token\", client = \"c\" }]",

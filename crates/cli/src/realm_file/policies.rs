@@ -9,7 +9,9 @@ use tokenry_core::realm::{
     is_name,
 };
 use tokenry_core::{Particulars, Realm};
+use tokenry_server::is_fetchable;
 
+use super::FETCHABLE;
 use super::written::{Texts, access, audience, scope, scope_token, texts};
 use crate::document::{At, Field, Table, Value};
 
@@ -133,9 +135,16 @@ fn audience_len(text: &str) -> bool {
 
 /// A URL from which keys are fetched.
 fn https(v: &Value<'_>) -> Option<String> {
-    v.matching("an https URL", |text| {
-        text.starts_with("https://") && is_absolute(text) && audience_len(text)
-    })
+    let text = v.text_that(FETCHABLE)?;
+    if is_fetchable(text) && audience_len(text) {
+        return Some(text.to_owned());
+    }
+    if text.contains('@') {
+        // Not repeated: it may have a password in it.
+        v.notes.hidden_error(&v.span(), format!("jwks_uri must be {FETCHABLE}"));
+        return None;
+    }
+    v.must(FETCHABLE, None)
 }
 
 fn foreign_issuer(v: &Value<'_>) -> Option<String> {

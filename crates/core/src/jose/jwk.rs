@@ -33,22 +33,27 @@ impl Jwk {
     /// An EC or OKP key has the algorithm of its curve. An RSA key without `alg` has `RS256`, the one everybody
     /// means; [`for_algorithm`](Self::for_algorithm) settles it otherwise. An AKP key must have `alg` (RFC 9964 §3).
     pub fn parse(json: &str) -> Result<Self, JwkError> {
-        Self::from_members(&json::object(json.as_bytes())?)
+        Self::from_members(&json::object(json.as_bytes())?, &["sig"])
+    }
+
+    /// Reads one key as [`parse`](Self::parse) does, which may also be for this `use`, such as `jwt-svid`.
+    pub fn parse_for(json: &str, usage: &str) -> Result<Self, JwkError> {
+        Self::from_members(&json::object(json.as_bytes())?, &["sig", usage])
     }
 
     /// Reads one key from JSON that was parsed before, as [`parse`](Self::parse) does.
     ///
     /// Members that stood twice in the text cannot be seen here any more.
     pub fn from_value(value: &Value) -> Result<Self, JwkError> {
-        Self::from_members(value.as_object().ok_or(JwkError::NotAnObject)?)
+        Self::from_members(value.as_object().ok_or(JwkError::NotAnObject)?, &["sig"])
     }
 
-    fn from_members(members: &Map<String, Value>) -> Result<Self, JwkError> {
+    fn from_members(members: &Map<String, Value>, uses: &[&str]) -> Result<Self, JwkError> {
         // First of all: a key pair that was published by mistake is an incident, whatever else is wrong with it.
         if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
             return Err(JwkError::Private);
         }
-        if !may_verify(members)? {
+        if !may_verify(members, uses)? {
             return Err(JwkError::NotForVerifying);
         }
         let kid = string(members, "kid")?;
@@ -310,8 +315,8 @@ impl From<Jwk> for VerifyingKey {
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// What `use` (RFC 7517 §4.2) and `key_ops` (§4.3) say; a key without either may do anything.
-fn may_verify(members: &Map<String, Value>) -> Result<bool, JwkError> {
-    let by_use = string(members, "use")?.is_none_or(|usage| usage == "sig");
+fn may_verify(members: &Map<String, Value>, uses: &[&str]) -> Result<bool, JwkError> {
+    let by_use = string(members, "use")?.is_none_or(|usage| uses.contains(&usage));
     let by_ops = match members.get("key_ops") {
         None => true,
         Some(Value::Array(ops)) if ops.iter().all(Value::is_string) => {

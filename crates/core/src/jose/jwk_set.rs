@@ -25,6 +25,18 @@ impl JwkSet {
     /// never spoils the others. The set as a whole is refused when it publishes something private, or when it
     /// leaves open which key or which algorithm is meant.
     pub fn parse(json: &[u8]) -> Result<Self, JwkSetError> {
+        Self::parse_with(json, Jwk::parse)
+    }
+
+    /// Reads a set as [`parse`](Self::parse) does, in which keys may also be for this `use`, such as `jwt-svid`.
+    pub fn parse_for(json: &[u8], usage: &str) -> Result<Self, JwkSetError> {
+        Self::parse_with(json, |key| Jwk::parse_for(key, usage))
+    }
+
+    fn parse_with(
+        json: &[u8],
+        parse: impl Fn(&str) -> Result<Jwk, JwkError>,
+    ) -> Result<Self, JwkSetError> {
         #[derive(Deserialize)]
         struct Text<'a> {
             #[serde(borrow)]
@@ -41,7 +53,7 @@ impl JwkSet {
         let mut keys = Vec::with_capacity(text.keys.len());
         let mut skipped = Vec::new();
         for key in text.keys {
-            match Jwk::parse(key.get()) {
+            match parse(key.get()) {
                 Ok(key) => keys.push(key),
                 Err(JwkError::Private) => return Err(JwkSetError::PrivateKey),
                 // RFC 7517 §5: implementations SHOULD ignore keys they do not understand or that are out of range.

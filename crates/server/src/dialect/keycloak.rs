@@ -68,6 +68,14 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
             "invalid_client",
             Some("Client authentication with signed JWT failed: Token reuse detected".into()),
         ),
+        Refusal::AssertionNotSigned => (
+            400,
+            "invalid_client",
+            Some(
+                "Client authentication with signed JWT failed: not signed by a key of the client"
+                    .into(),
+            ),
+        ),
         Refusal::BadAssertion(why) => (
             400,
             "invalid_client",

@@ -17,6 +17,7 @@ use tokenry_core::assertion::{self, PresentedAssertion, Terms};
 use tokenry_core::client::{AuthenticatedClient, Proof, authenticate};
 use tokenry_core::family::FamilyId;
 use tokenry_core::grant::Standing;
+use tokenry_core::jose::JwkSet;
 use tokenry_core::realm::Profile;
 use tokenry_core::refresh::{RefreshToken, Subject};
 use tokenry_core::request::{Credentials, Presented, Received};
@@ -257,8 +258,15 @@ impl Walk<'_> {
             audiences: if legacy { &audiences } else { &audiences[..1] },
             fapi: realm.profile == Profile::Fapi2,
         };
-        let checked = assertion::authenticate(presented, client.as_ref(), &terms, self.now);
-        let (client, once) = checked?;
+        let check = |published: Option<&JwkSet>| {
+            assertion::authenticate(presented, client.as_ref(), published, &terms, self.now)
+        };
+        let (client, once) = match (check(None), client.as_deref()) {
+            (Err(Refusal::AssertionNotSigned), Some(client)) => {
+                check(self.published(client, presented).await?.as_deref())?
+            }
+            (checked, _) => checked?,
+        };
         let new = self.app.store.use_up(&realm.name, once.id, once.until).await;
         match new {
             Ok(true) => Ok(client),
@@ -267,6 +275,26 @@ impl Walk<'_> {
                 tracing::error!(%error, "client assertion not used up");
                 Err(Failure::Unavailable("the store did not take a client assertion"))
             }
+        }
+    }
+
+    /// The keys that the client publishes itself, if it does.
+    ///
+    /// Anybody may have named it. A fetch is all that can be caused that way, and that seldom.
+    async fn published(
+        &self,
+        client: &Client,
+        presented: &PresentedAssertion,
+    ) -> Result<Option<Arc<JwkSet>>, Failure> {
+        let url = client.particulars().jwks_uri.as_deref();
+        let Some(url) = url.filter(|_| client.enabled) else {
+            return Ok(None);
+        };
+        let kid = presented.kid();
+        match self.app.remote_keys.keys(url, None, self.now, kid.as_deref()).await {
+            Ok(set) => Ok(Some(set)),
+            // The log has seen why, once for each fetch.
+            Err(_) => Err(Failure::Unavailable("the client's keys were not fetched")),
         }
     }
 
