@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn row_071_keys_that_the_client_publishes_are_good_as_well() {
+    fn keys_that_the_client_publishes_are_good_as_well() {
         let keys = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Es256].map(key);
         let [registered, published, unnamed] = &keys;
         let mut bare: Value = serde_json::from_str(&unnamed.public_jwk().to_json()).unwrap();

@@ -43,7 +43,7 @@ pub(crate) struct Add {
     #[arg(long = "introspects", value_name = "AUDIENCE")]
     introspects: Vec<String>,
     /// An https URL at which the client publishes its public keys as a JWK Set, to prove itself with (private_key_jwt).
-    #[arg(long = "jwks-uri", value_name = "URL", value_parser = url)]
+    #[arg(long = "jwks-uri", value_name = "URL")]
     jwks_uri: Option<String>,
 }
 
@@ -107,10 +107,6 @@ fn grant(name: &str) -> Result<GrantType, String> {
     })
 }
 
-fn url(text: &str) -> Result<String, String> {
-    if is_fetchable(text) { Ok(text.to_owned()) } else { Err(format!("must be {FETCHABLE}")) }
-}
-
 pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     let realm = installation.realm(&arguments.realm)?;
@@ -167,6 +163,10 @@ fn meant(arguments: &Add, realm: &Realm, diagnostics: &mut Diagnostics) -> Clien
             quoted(&arguments.id)
         );
         diagnostics.push(Diagnostic::error(message));
+    }
+    if arguments.jwks_uri.as_deref().is_some_and(|uri| !is_fetchable(uri)) {
+        // Not repeated: it may have a password in it.
+        diagnostics.push(Diagnostic::error(format!("--jwks-uri must be {FETCHABLE}")));
     }
     let mut scope = Vec::new();
     for text in &arguments.scopes {
@@ -236,6 +236,7 @@ pub(crate) async fn list(arguments: &List, global: &Global, output: Output) -> O
                 "enabled": c.enabled,
                 "grants": c.grants,
                 "scope": c.scope,
+                "jwks_uri": c.particulars().jwks_uri,
                 "live_secrets": live(c),
             })
         })

@@ -173,6 +173,35 @@ fn names_that_are_not_there_are_answered_with_those_that_are() {
 }
 
 #[test]
+fn a_client_may_publish_its_keys_and_needs_no_secret_then() {
+    let place = Place::applied();
+    let add = |uri| ["client", "add", "example", "other", "--jwks-uri", uri];
+    for uri in ["http://a.example/jwks", "https://ann@a.example/", "https://a.example/#x", "x"] {
+        place.run(add(uri)).bad("must be an https URL without user name and fragment");
+    }
+    let ran = place.run(add("https://a.example/jwks")).good();
+    assert!(!ran.err.contains("secret add"), "{}", ran.err);
+    let listed = place.run(["client", "list", "--output", "json"]).good().json();
+    assert_eq!(listed["clients"][1]["jwks_uri"], "https://a.example/jwks");
+    // What a file declares is told apart from what is there.
+    let declared = place.read("realm.toml");
+    let publishing = "id = \"first\"\njwks_uri = \"https://b.example/jwks\"";
+    place.write("realm.toml", &declared.replace("id = \"first\"", publishing));
+    let ran = place.run(["apply", "realm.toml"]).good();
+    assert!(ran.out.contains("jwks_uri"), "{}", ran.out);
+}
+
+#[test]
+fn authorities_for_fetches_are_looked_at_before_the_server_starts() {
+    let place = Place::applied();
+    let config = place.read("tokenry.toml");
+    place.write("tokenry.toml", &format!("{config}\n[fetch]\nca = \"none.pem\"\n"));
+    for verb in ["check", "serve"] {
+        place.run([verb]).bad("none.pem cannot be read");
+    }
+}
+
+#[test]
 fn a_key_pair_is_made_and_only_its_owner_has_the_private_half() {
     let place = Place::applied();
     let add = ["client", "key", "add", "example", "first", "--generate-to", "key.pem"];

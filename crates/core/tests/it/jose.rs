@@ -495,6 +495,28 @@ fn row_247_a_key_nobody_knows_does_not_spoil_the_set() {
 }
 
 #[test]
+fn keys_for_another_use_are_read_where_that_use_is_meant() {
+    let with_use = |usage: &str| {
+        let jwk = key(Algorithm::Es256).public_jwk().to_json();
+        jwk.replace(r#""use":"sig""#, &format!(r#""use":"{usage}""#))
+    };
+    let text = format!(
+        r#"{{"keys":[{},{},{}]}}"#,
+        with_use("jwt-svid"),
+        with_use("x509-svid"),
+        with_use("sig")
+    );
+    let count = |set: JwkSet| (set.keys().len(), set.skipped().to_vec());
+    let other = JwkError::NotForVerifying;
+    assert_eq!(count(JwkSet::parse(text.as_bytes()).unwrap()), (1, vec![other, other]));
+    let set = JwkSet::parse_for(text.as_bytes(), "jwt-svid").unwrap();
+    assert_eq!(count(set), (2, vec![other]));
+    let private = text.replace(r#""kty""#, r#""d":"AA","kty""#);
+    let refused = JwkSet::parse_for(private.as_bytes(), "jwt-svid");
+    assert_eq!(refused, Err(JwkSetError::PrivateKey));
+}
+
+#[test]
 fn row_248_a_private_key_or_an_ambiguous_kid_refuses_the_set() {
     let good = key(Algorithm::Es256).public_jwk().to_json();
     for member in ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"] {

@@ -17,7 +17,7 @@ use tokenry_core::jose::{Claims, JwkSet, VerifyingKey};
 use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Clock, Limits, password};
+use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, password};
 use tokenry_store::{Change, Memory, Store};
 
 pub(crate) const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
@@ -118,6 +118,14 @@ impl House {
     }
 
     pub(crate) async fn on(store: Arc<dyn Store>, changes: Vec<Change>) -> Self {
+        Self::fetching(Arc::new(HttpsFetch::default()), store, changes).await
+    }
+
+    pub(crate) async fn fetching(
+        fetch: Arc<dyn Fetch>,
+        store: Arc<dyn Store>,
+        changes: Vec<Change>,
+    ) -> Self {
         let host = changes
             .iter()
             .find_map(|change| match change {
@@ -127,8 +135,8 @@ impl House {
             .unwrap_or_default();
         store.change(changes, None).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
-        let app =
-            App::start(store.clone(), MasterKey::new(MASTER), clock.clone(), Limits::default());
+        let (master, limits) = (MasterKey::new(MASTER), Limits::default());
+        let app = App::start_with(store.clone(), master, clock.clone(), limits, fetch);
         Self { app: app.await.unwrap(), clock, store, host }
     }
 

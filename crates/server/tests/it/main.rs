@@ -14,6 +14,7 @@ mod introspection;
 mod keycloak;
 mod keys;
 mod opaque;
+mod published;
 mod refresh;
 mod registration;
 mod reuse;
