@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokenry_core::jose::Algorithm;
 use tokio::runtime::Handle;
 
 use crate::denied::Denied;
+use crate::dpop::Settings;
 use crate::keys::{
     HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule,
 };
@@ -28,6 +30,8 @@ pub struct VerifierBuilder {
     http: HttpKeySourceBuilder,
     source: Option<Arc<dyn KeySource>>,
     clock: Arc<dyn Clock>,
+    pub(crate) dpop: Settings,
+    pub(crate) bound_only: bool,
 }
 
 impl VerifierBuilder {
@@ -44,6 +48,8 @@ impl VerifierBuilder {
             http: HttpKeySource::builder(),
             source: None,
             clock: Arc::new(SystemClock),
+            dpop: Settings::default(),
+            bound_only: false,
         }
     }
 
@@ -152,7 +158,7 @@ impl VerifierBuilder {
     ///
     /// [`BuildError`]: what is wrong with the settings.
     pub fn build(self) -> Result<Verifier, BuildError> {
-        let Self { policy, schedule, http, source, clock } = self;
+        let Self { policy, schedule, http, source, clock, dpop, bound_only } = self;
         if policy.issuer.is_empty() {
             return Err(BuildError::NoIssuer);
         }
@@ -162,6 +168,7 @@ impl VerifierBuilder {
         if policy.algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
+        let dpop = dpop.build()?;
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
@@ -171,7 +178,16 @@ impl VerifierBuilder {
         };
         let keys =
             KeyCache::start(source, policy.issuer.clone(), policy.algorithms.clone(), schedule);
-        Ok(Verifier::new(Inner { policy, keys, denied: Denied::default(), clock }))
+        let denied = Denied::default();
+        Ok(Verifier::new(Inner {
+            policy,
+            keys,
+            denied,
+            clock,
+            dpop,
+            bound_only,
+            told: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -200,7 +216,13 @@ pub enum BuildError {
     /// No issuer is given.
     #[error("no issuer is given")]
     NoIssuer,
+    /// Something is set for DPoP, and no resource URL.
+    #[error("DPoP proofs need a resource_url")]
+    NoResourceUrl,
     /// Not called within a Tokio runtime, which the fetching needs.
     #[error("no Tokio runtime")]
     NoRuntime,
+    /// A resource URL that is none (the text).
+    #[error("resource_url must be an https or http URL without query and fragment, got `{0}`")]
+    ResourceUrl(String),
 }

@@ -1,14 +1,47 @@
-//! Where a request carries its token (RFC 6750 §2): in the `Authorization` header, nowhere else.
+//! Where a request carries its token (RFC 6750 §2, RFC 9449 §7.1): in the `Authorization` header, nowhere else.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 
 use crate::Rejection;
 
-/// The bearer token of a request.
+/// How a token is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scheme {
+    /// Alone.
+    Bearer,
+    /// With a proof.
+    Dpop,
+}
+
+impl Scheme {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+
+    /// The scheme with this name. RFC 9110 §11.1: "a case-insensitive token".
+    fn named(name: &str) -> Option<Self> {
+        [Self::Bearer, Self::Dpop].into_iter().find(|it| name.eq_ignore_ascii_case(it.as_str()))
+    }
+
+    /// The scheme that a request uses, whatever else is wrong with it; `Bearer` where none can be told.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let name = value.and_then(|value| value.split(' ').next());
+        name.and_then(Self::named).unwrap_or(Self::Bearer)
+    }
+}
+
+/// The token of a request.
 ///
 /// A token in the query is not looked at (OAuth 2.1 §5.1), except that it must not stand beside one in the header.
-pub(crate) fn bearer<'h>(headers: &'h HeaderMap, uri: &Uri) -> Result<&'h str, Rejection> {
+pub(crate) fn credentials<'h>(
+    headers: &'h HeaderMap,
+    uri: &Uri,
+) -> Result<(Scheme, &'h str), Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Rejection::NoCredentials) };
     // Two headers are two clients: whichever of them we took, somebody in between may have taken the other.
@@ -16,13 +49,11 @@ pub(crate) fn bearer<'h>(headers: &'h HeaderMap, uri: &Uri) -> Result<&'h str, R
         return Err(Rejection::InvalidRequest("more than one authorization header"));
     }
     let value = value.to_str().map_err(|_| MALFORMED)?;
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    if scheme.is_empty() {
+    let (name, rest) = value.split_once(' ').unwrap_or((value, ""));
+    if name.is_empty() {
         return Err(MALFORMED);
     }
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Rejection::NoCredentials);
-    }
+    let scheme = Scheme::named(name).ok_or(Rejection::NoCredentials)?;
     // RFC 9110 §11.4: one or more spaces.
     let token = rest.trim_start_matches(' ');
     if token.is_empty() || !token.bytes().all(is_b64token_char) {
@@ -32,7 +63,7 @@ pub(crate) fn bearer<'h>(headers: &'h HeaderMap, uri: &Uri) -> Result<&'h str, R
     if uri.query().is_some_and(has_access_token) {
         return Err(Rejection::InvalidRequest("a token in the header and another in the query"));
     }
-    Ok(token)
+    Ok((scheme, token))
 }
 
 const MALFORMED: Rejection = Rejection::InvalidRequest("malformed authorization header");
@@ -48,6 +79,7 @@ const fn is_b64token_char(b: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::Scheme::{Bearer, Dpop};
     use super::*;
 
     #[test]
@@ -55,14 +87,20 @@ mod tests {
         const MORE: Rejection = Rejection::InvalidRequest("more than one authorization header");
         const BOTH: Rejection =
             Rejection::InvalidRequest("a token in the header and another in the query");
-        let cases: &[(&[&str], &str, Result<&str, Rejection>)] = &[
+        let cases: &[(&[&str], &str, Result<(Scheme, &str), Rejection>)] = &[
             (&[], "/", Err(Rejection::NoCredentials)),
-            (&["Bearer abc"], "/", Ok("abc")),
-            (&["bearer abc"], "/", Ok("abc")),
-            (&["BEARER   abc"], "/", Ok("abc")),
-            (&["Bearer a.b-c_d~e+f/g="], "/?x=access_token", Ok("a.b-c_d~e+f/g=")),
+            (&["Bearer abc"], "/", Ok((Bearer, "abc"))),
+            (&["bearer abc"], "/", Ok((Bearer, "abc"))),
+            (&["BEARER   abc"], "/", Ok((Bearer, "abc"))),
+            (&["Bearer a.b-c_d~e+f/g="], "/?x=access_token", Ok((Bearer, "a.b-c_d~e+f/g="))),
             (&["Basic abc"], "/", Err(Rejection::NoCredentials)),
-            (&["DPoP abc"], "/", Err(Rejection::NoCredentials)),
+            (&["DPoP abc"], "/", Ok((Dpop, "abc"))),
+            (&["dpop  abc"], "/", Ok((Dpop, "abc"))),
+            (&["DPOP abc"], "/", Ok((Dpop, "abc"))),
+            (&["DPoP a b"], "/", Err(MALFORMED)),
+            (&["DPoP"], "/", Err(MALFORMED)),
+            (&["DPoP a", "Bearer a"], "/", Err(MORE)),
+            (&["DPoP a"], "/?access_token=a", Err(BOTH)),
             (&[""], "/", Err(MALFORMED)),
             (&["Bearer"], "/", Err(MALFORMED)),
             (&["Bearer  "], "/", Err(MALFORMED)),
@@ -82,10 +120,10 @@ mod tests {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
             let uri: Uri = uri.parse().unwrap();
-            assert_eq!(&bearer(&headers, &uri), expected, "{values:?} {uri}");
+            assert_eq!(&credentials(&headers, &uri), expected, "{values:?} {uri}");
         }
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, http::HeaderValue::from_bytes(b"Bearer \xff").unwrap());
-        assert_eq!(bearer(&headers, &Uri::from_static("/")), Err(MALFORMED));
+        assert_eq!(credentials(&headers, &Uri::from_static("/")), Err(MALFORMED));
     }
 }

@@ -1,4 +1,5 @@
-//! Checks machine tokens at the API: whose they are, whom they are for, and what they allow (RFC 9068, RFC 6750).
+//! Checks machine tokens at the API: whose they are, whom they are for, and what they allow (RFC 9068, RFC 6750),
+//! and that whoever sends them has the key that they are bound to (RFC 9449, RFC 8705).
 //!
 //! A [`Verifier`] trusts one issuer. It keeps that issuer's public keys in memory and up to date by itself, so that
 //! checking a token needs no call to anybody:
@@ -26,28 +27,65 @@
 //!
 //! Handlers find the token as `Arc<AccessToken>` in the extensions of the request.
 //!
+//! # Tokens that are bound to their sender
+//!
+//! A token with `cnf` is good only together with a key, and the layer lets it in only with a proof of that key: a DPoP
+//! proof for this very request, or the client certificate of the connection. That a token is bound nobody has to know
+//! beforehand; a bound token is never taken for a bearer token.
+//!
+//! ```no_run
+//! # use axum::{Router, routing::get};
+//! # use tokenry_verifier::Verifier;
+//! # async fn run(nonce_key: [u8; 32]) -> Result<(), Box<dyn std::error::Error>> {
+//! let verifier = Verifier::builder("https://id.example/realms/main")
+//!     .audience("https://api.example")
+//!     // Under which address clients know this API: what DPoP proofs are compared with.
+//!     .resource_url("https://api.example")
+//!     // Proofs are to be made after we were asked, not in advance; all replicas have the same key.
+//!     .dpop_nonces(&nonce_key)
+//!     // FAPI 2.0: no bearer tokens at all.
+//!     .require_sender_constraint()
+//!     .build()?;
+//! let app: Router = Router::new()
+//!     .route("/invoices", get(|| async { "all of them" }))
+//!     .layer(verifier.layer());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Certificates are read where TLS ends, and handed over as [`ClientCertificate`]. Without tower, the same is
+//! [`Verifier::verify_request`], or a [`Guard`].
+//!
 //! What this crate does not do: issue tokens, log anybody in, decide what a scope means, or follow an address that
 //! a token brings along.
 
 mod builder;
+mod certificate;
 mod challenge;
 mod clock;
 mod credentials;
 mod denied;
+mod dpop;
+mod head;
 mod keys;
 mod layer;
+mod metadata;
 mod policy;
 mod rejection;
 mod token;
 mod verifier;
 
 pub use builder::{BuildError, VerifierBuilder};
+pub use certificate::ClientCertificate;
 pub use clock::{Clock, SystemClock};
 pub use denied::TooManyDenied;
+pub use dpop::{ProofId, ProofStore, ProofStoreError};
+pub use head::{Admitted, Head, Renewal};
 pub use keys::{
     FetchError, Fetched, HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeySource,
 };
 pub use layer::{Guard, VerifierLayer, VerifierService};
+pub use metadata::{NotAResource, ResourceMetadata};
 pub use policy::Policy;
 pub use rejection::Rejection;
 pub use token::AccessToken;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokenry_core::jose::Algorithm;
 use tokenry_core::jose::claims::{Claims, ClaimsError, typ_is};
 use tokenry_core::jose::jws::{Header, Verified};
-use tokenry_core::{Scope, Timestamp};
+use tokenry_core::{Binding, Scope, Timestamp};
 
 use crate::{AccessToken, Rejection};
 
@@ -44,12 +44,23 @@ impl Policy {
         if accepted { Ok(()) } else { Err(Rejection::WrongType) }
     }
 
-    /// Judges the claims of a token whose signature is good.
+    /// Judges the claims of a bearer token whose signature is good.
     ///
     /// # Errors
     ///
-    /// One variant of [`Rejection`] for each rule, the first that is broken.
+    /// One variant of [`Rejection`] for each rule, the first that is broken. [`Rejection::Bound`] for a token that is
+    /// good only together with a key: whoever sent it has still to prove that he has it.
     pub fn check(&self, verified: Verified<'_>, now: Timestamp) -> Result<AccessToken, Rejection> {
+        let token = self.check_claims(verified, now)?;
+        if token.binding().is_none() { Ok(token) } else { Err(Rejection::Bound) }
+    }
+
+    /// Judges the claims, and leaves to the caller what the token is bound to.
+    pub(crate) fn check_claims(
+        &self,
+        verified: Verified<'_>,
+        now: Timestamp,
+    ) -> Result<AccessToken, Rejection> {
         self.check_header(verified.header())?;
         let claims = verified.claims()?;
         // The signature says that the keys are the issuer's; this says that it speaks in its own name.
@@ -72,16 +83,17 @@ impl Policy {
         }
         // RFC 7800 §3.1 lets a reader ignore `cnf` members it does not know; that would turn a bound token into
         // one that whoever finds it can use.
-        if claims.cnf.is_some() {
-            return Err(Rejection::Bound);
-        }
+        let binding = match &claims.cnf {
+            None => Binding::NONE,
+            Some(cnf) => Binding::from_cnf(cnf).ok_or(Rejection::UnknownConfirmation)?,
+        };
         let scope: Scope = claims
             .scope
             .as_deref()
             .unwrap_or_default()
             .parse()
             .map_err(|_| ClaimsError::Malformed("scope"))?;
-        Ok(AccessToken::new(claims, scope, expires_at))
+        Ok(AccessToken::new(claims, scope, expires_at, binding))
     }
 }
 

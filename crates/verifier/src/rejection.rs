@@ -1,4 +1,4 @@
-//! Why a request is not let in, and what its client is told (RFC 6750 §3.1).
+//! Why a request is not let in, and what its client is told (RFC 6750 §3.1, RFC 9449 §7.1).
 
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ pub enum Rejection {
     /// The token's algorithm is not one of those allowed.
     #[error("the algorithm is not allowed")]
     AlgorithmNotAllowed,
+    /// The DPoP proof is not one for this request (why).
+    #[error("bad DPoP proof: {0}")]
+    BadProof(&'static str),
     /// No key of the issuer made this signature.
     #[error("the signature is not valid")]
     BadSignature,
-    /// The token is bound to a key (`cnf`), and the request does not prove to have it.
-    #[error("the token is bound to a key that the request does not prove to have")]
+    /// The token is bound to a key or a certificate (`cnf`), and was sent as one that is not.
+    #[error("the token is bound to a key, and was sent as a bearer token")]
     Bound,
     /// The claims cannot be read.
     #[error(transparent)]
@@ -44,12 +47,30 @@ pub enum Rejection {
     /// A claim that must be there is not (named).
     #[error("the claim {0} is missing")]
     MissingClaim(&'static str),
-    /// The request carries no bearer token.
-    #[error("no bearer token")]
+    /// The request carries no token.
+    #[error("no token")]
     NoCredentials,
+    /// The DPoP proof has no nonce of this API, or an old one.
+    #[error("the DPoP proof has no nonce of ours, or an old one")]
+    NonceNeeded,
+    /// The token is bound to a key, and no [`resource_url`](crate::VerifierBuilder::resource_url) is set.
+    #[error("the token is bound to a key, and there is no resource_url to check proofs with")]
+    NoResourceUrl,
+    /// The token was sent with a DPoP proof, and is not bound to any key.
+    #[error("the token was sent with the scheme DPoP, and is not bound to a key")]
+    NotBound,
     /// `nbf` has not come yet.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// The DPoP proof is older than what is remembered of used ones.
+    #[error("the DPoP proof is older than what is remembered of used ones")]
+    ProofForgotten,
+    /// The DPoP proof was presented before.
+    #[error("the DPoP proof was presented before")]
+    ProofReused,
+    /// The store of used DPoP proofs does not answer.
+    #[error("the store of used DPoP proofs does not answer")]
+    ProofStoreDown,
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
@@ -59,15 +80,27 @@ pub enum Rejection {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// The token is bound to nothing, and only bound ones are accepted.
+    #[error("the token is not bound to its sender")]
+    Unbound,
+    /// The token is bound in a way (`cnf`) that is not known here.
+    #[error("the token is bound in a way that is not known")]
+    UnknownConfirmation,
     /// The issuer has no key with this `kid`, or none for the algorithm.
     #[error("the issuer has no such key")]
     UnknownKey,
     /// `aud` names others.
     #[error("the token is for somebody else")]
     WrongAudience,
+    /// The token is bound to a certificate, and the connection has another or none.
+    #[error("the token is bound to a certificate, and the connection has another or none")]
+    WrongCertificate,
     /// `iss` is not the issuer that is trusted here.
     #[error("the token is from another issuer")]
     WrongIssuer,
+    /// The DPoP proof is signed with another key than the token is bound to.
+    #[error("the DPoP proof is signed with another key than the token is bound to")]
+    WrongKey,
     /// The token is something else than an access token, by its `typ`.
     #[error("the token is not an access token")]
     WrongType,
@@ -80,20 +113,30 @@ impl Rejection {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
             // Not 401: the token may be good, and a client that is told 401 throws it away.
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::ProofStoreDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoCredentials
             | Self::AlgorithmNotAllowed
+            | Self::BadProof(_)
             | Self::BadSignature
             | Self::Bound
             | Self::Claims(_)
             | Self::Expired
             | Self::Malformed(_)
             | Self::MissingClaim(_)
+            | Self::NonceNeeded
+            | Self::NoResourceUrl
+            | Self::NotBound
             | Self::NotYetValid
+            | Self::ProofForgotten
+            | Self::ProofReused
             | Self::Revoked
+            | Self::Unbound
+            | Self::UnknownConfirmation
             | Self::UnknownKey
             | Self::WrongAudience
+            | Self::WrongCertificate
             | Self::WrongIssuer
+            | Self::WrongKey
             | Self::WrongType => StatusCode::UNAUTHORIZED,
         }
     }
@@ -103,7 +146,11 @@ impl Rejection {
         match self {
             // RFC 6750 §3.1: without authentication information "the resource server SHOULD NOT include an error
             // code or other error information".
-            Self::NoCredentials | Self::Unavailable { .. } => None,
+            Self::NoCredentials | Self::ProofStoreDown | Self::Unavailable { .. } => None,
+            Self::BadProof(_) | Self::ProofForgotten | Self::ProofReused => {
+                Some("invalid_dpop_proof")
+            }
+            Self::NonceNeeded => Some("use_dpop_nonce"),
             Self::InvalidRequest(_) => Some("invalid_request"),
             Self::InsufficientScope { .. } => Some("insufficient_scope"),
             Self::AlgorithmNotAllowed
@@ -113,11 +160,17 @@ impl Rejection {
             | Self::Expired
             | Self::Malformed(_)
             | Self::MissingClaim(_)
+            | Self::NoResourceUrl
+            | Self::NotBound
             | Self::NotYetValid
             | Self::Revoked
+            | Self::Unbound
+            | Self::UnknownConfirmation
             | Self::UnknownKey
             | Self::WrongAudience
+            | Self::WrongCertificate
             | Self::WrongIssuer
+            | Self::WrongKey
             | Self::WrongType => Some("invalid_token"),
         }
     }
@@ -125,13 +178,23 @@ impl Rejection {
     /// The `error_description` of the challenge: only what its holder may know and can do something about.
     pub const fn description(&self) -> Option<&'static str> {
         match self {
-            Self::InvalidRequest(what) => Some(what),
+            // A proof is its sender's own: what is wrong with it is no secret from him.
+            Self::InvalidRequest(what) | Self::BadProof(what) => Some(what),
+            Self::NonceNeeded => Some("the proof needs the nonce that is given here"),
+            Self::ProofForgotten => Some("the proof is too old"),
+            Self::ProofReused => Some("the proof was presented before"),
             Self::Expired => Some("the token has expired"),
             Self::NotYetValid => Some("the token is not valid yet"),
             Self::Revoked => Some("the token was revoked"),
             Self::WrongAudience => Some("the token is for another resource server"),
             Self::WrongType => Some("the token is not an access token"),
             Self::Bound => Some("the token is bound to a key"),
+            Self::NoResourceUrl => Some("tokens bound to a key are not accepted"),
+            Self::NotBound => Some("the token is not bound to a key"),
+            Self::Unbound => Some("the token is not bound to its sender"),
+            Self::UnknownConfirmation => Some("the token is bound in an unknown way"),
+            Self::WrongCertificate => Some("the token is bound to another certificate"),
+            Self::WrongKey => Some("the token is bound to another key"),
             Self::InsufficientScope { .. } => Some("the token does not allow this"),
             // One sentence for all these, so that a forger does not learn how far he came.
             Self::AlgorithmNotAllowed
@@ -141,7 +204,7 @@ impl Rejection {
             | Self::MissingClaim(_)
             | Self::UnknownKey
             | Self::WrongIssuer => Some("the token is not valid"),
-            Self::NoCredentials | Self::Unavailable { .. } => None,
+            Self::NoCredentials | Self::ProofStoreDown | Self::Unavailable { .. } => None,
         }
     }
 }

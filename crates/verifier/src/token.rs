@@ -1,7 +1,7 @@
 //! An access token that was checked.
 
 use tokenry_core::jose::Claims;
-use tokenry_core::{Scope, Timestamp};
+use tokenry_core::{Binding, Scope, Timestamp};
 
 use crate::Rejection;
 
@@ -11,11 +11,17 @@ pub struct AccessToken {
     claims: Claims,
     scope: Scope,
     expires_at: Timestamp,
+    binding: Binding,
 }
 
 impl AccessToken {
-    pub(crate) const fn new(claims: Claims, scope: Scope, expires_at: Timestamp) -> Self {
-        Self { claims, scope, expires_at }
+    pub(crate) const fn new(
+        claims: Claims,
+        scope: Scope,
+        expires_at: Timestamp,
+        binding: Binding,
+    ) -> Self {
+        Self { claims, scope, expires_at, binding }
     }
 
     /// `sub`: who the token is about. For a client acting on its own behalf this is the client.
@@ -44,6 +50,12 @@ impl AccessToken {
     /// `scope`: what it allows.
     pub const fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// `cnf`: the keys that its sender must prove to have (RFC 9449 §6, RFC 8705 §3), and has proved to
+    /// [`verify_request`](crate::Verifier::verify_request).
+    pub const fn binding(&self) -> &Binding {
+        &self.binding
     }
 
     /// All claims as read.

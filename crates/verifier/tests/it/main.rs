@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bound;
 mod cache;
+mod certificate;
 mod http;
 mod issuer;
+mod metadata;
+mod proofs;
 mod rows;

@@ -404,8 +404,16 @@ async fn row_244_other_tokens_of_the_issuer_are_refused_by_what_they_say() {
 async fn row_250_row_211_a_bound_token_is_never_a_bearer_token() {
     let key = key(Algorithm::Es256);
     let api = trusting(&key);
-    for cnf in [json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!({"unknown": 1}), json!({})] {
-        refused(&api, &key, claims_with("cnf", cnf), "the token is bound to a key").await;
+    let print = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    for (cnf, description) in [
+        (json!({"jkt": print}), "tokens bound to a key are not accepted"),
+        (json!({"x5t#S256": print}), "the token is bound to another certificate"),
+        (json!({"unknown": print}), "the token is bound in an unknown way"),
+        (json!({"jkt": print, "unknown": print}), "the token is bound in an unknown way"),
+        (json!({"jkt": "x"}), "the token is bound in an unknown way"),
+        (json!({}), "the token is bound in an unknown way"),
+    ] {
+        refused(&api, &key, claims_with("cnf", cnf), description).await;
     }
     refused(&api, &key, claims_with("cnf", json!("x")), "the token is not valid").await;
 }
