@@ -87,7 +87,8 @@ mod tests {
         const MORE: Rejection = Rejection::InvalidRequest("more than one authorization header");
         const BOTH: Rejection =
             Rejection::InvalidRequest("a token in the header and another in the query");
-        let cases: &[(&[&str], &str, Result<(Scheme, &str), Rejection>)] = &[
+        type Case<'a> = (&'a [&'a str], &'a str, Result<(Scheme, &'a str), Rejection>);
+        let cases: &[Case<'_>] = &[
             (&[], "/", Err(Rejection::NoCredentials)),
             (&["Bearer abc"], "/", Ok((Bearer, "abc"))),
             (&["bearer abc"], "/", Ok((Bearer, "abc"))),

@@ -15,6 +15,7 @@ use crate::issuer::{
     API, Answer, ISSUER, START, Source, answer, api, ask, builder, claims, claims_with, forge, key,
     send, set, token,
 };
+use crate::proofs::{Pair, send as send_raw, with_proof};
 
 const INVALID: &str =
     "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token is not valid\"";
@@ -450,6 +451,12 @@ async fn row_254_a_token_is_never_logged() {
         }
     }
 
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -468,12 +475,27 @@ async fn row_254_a_token_is_never_logged() {
         "secret.secret.secret".to_owned(),
     ] {
         ask(&api, &token).await;
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         assert!(log.contains("keys fetched"), "the log is looked at: {log}");
         for part in token.split('.') {
             assert!(!log.contains(part), "{log}");
         }
     }
+    // Nor are proofs; and the operator is told once what is missing.
+    let pair = Pair { issuer: own, client: stranger };
+    let token = pair.bound();
+    for api in [api, pair.api()] {
+        for _ in 0..2 {
+            let proof = pair.proof(&token, json!({ "htm": "POST" }));
+            send_raw(&api, with_proof(&token, &proof)).await;
+            let log = log.text();
+            for part in token.split('.').chain(proof.split('.')) {
+                assert!(!log.contains(part), "{log}");
+            }
+        }
+    }
+    assert_eq!(log.text().matches("set resource_url").count(), 1);
+    assert!(log.text().contains("bad DPoP proof: for another method"));
 }
 
 #[tokio::test(start_paused = true)]
