@@ -7,6 +7,7 @@ mod arrows;
 mod command;
 mod fuzz;
 mod instructions;
+mod interop;
 mod licence;
 mod requirements;
 mod steps;
@@ -27,6 +28,10 @@ cargo xtask fuzz [TARGET]... [--seconds N] [--reproduce FILE]
     Fuzzes the named targets, or all of them.
       --seconds N         how long each target runs (default 60)
       --reproduce FILE    run one target on one input, such as one that it failed on
+
+cargo xtask interop [--only CLIENT]...
+    Runs the libraries of other people against `tokenry serve`: one line for each thing that they do.
+      --only CLIENT       run this program of `interop/` alone; may be repeated
 
 cargo xtask bench issue [--quick] [--only PART]... [--list]
     Measures how fast Tokenry issues, against the bound and its peers; prints the report and writes it to
@@ -62,6 +67,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Test { only, fuzz_seconds } => steps::run(&only, fuzz_seconds)?,
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds)?,
         Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
+        Task::Interop { only } => interop::run(&only)?,
         Task::Bench { args } => bench(&args)?,
         Task::Instructions { args } => instructions::run(&args)?,
         Task::Requirements { args } => requirements::run(&args)?,
@@ -80,6 +86,7 @@ enum Task {
     Test { only: Vec<String>, fuzz_seconds: u32 },
     Fuzz { targets: Vec<String>, seconds: u32 },
     Reproduce { target: String, input: PathBuf },
+    Interop { only: Vec<String> },
     Bench { args: Vec<String> },
     Instructions { args: Vec<String> },
     Requirements { args: Vec<String> },
@@ -106,6 +113,7 @@ impl Task {
             None => Ok(Self::Help),
             Some("test") => Self::test(rest),
             Some("fuzz") => Self::fuzz(rest),
+            Some("interop") => Self::interop(rest),
             Some("requirements") => Ok(Self::Requirements { args: rest.cloned().collect() }),
             Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
         }
@@ -122,6 +130,17 @@ impl Task {
             }
         }
         Ok(Self::Test { only, fuzz_seconds })
+    }
+
+    fn interop<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
+        let mut only = Vec::new();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--only" => only.push(value(arg, args.next())?.clone()),
+                other => return Err(format!("`interop` has no option `{other}`")),
+            }
+        }
+        Ok(Self::Interop { only })
     }
 
     fn fuzz<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
@@ -198,6 +217,10 @@ mod tests {
             parse("bench issue --help"),
             Ok(Task::Bench { args: vec!["issue".into(), "--help".into()] })
         );
+        assert_eq!(
+            parse("interop --only golang"),
+            Ok(Task::Interop { only: vec!["golang".into()] })
+        );
         assert_eq!(parse("bench instructions"), Ok(Task::Instructions { args: vec![] }));
         for bad in [
             "tset",
@@ -205,6 +228,7 @@ mod tests {
             "test --fuzz-seconds",
             "test --onyl a",
             "fuzz --sec 1",
+            "interop golang",
             "fuzz --reproduce x",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{cargo, run as run_command};
-use crate::{Problem, arrows, fuzz, requirements, supply_chain, tools, words};
+use crate::{Problem, arrows, fuzz, interop, requirements, supply_chain, tools, words};
 
 struct Step {
     name: &'static str,
@@ -15,7 +15,7 @@ struct Settings {
     fuzz_seconds: u32,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "tools",
         about: "what the tests call is installed: curl, sed, a C++ compiler, rustfmt, clippy",
@@ -44,6 +44,11 @@ const STEPS: [Step; 9] = [
     },
     Step { name: "clippy", about: "no warning anywhere", run: |_| clippy() },
     Step { name: "tests", about: "every test, documentation examples too", run: |_| tests() },
+    Step {
+        name: "interop",
+        about: "the libraries of other people get along with the server",
+        run: |_| interop::run(&[]),
+    },
     Step {
         name: "fuzz",
         about: "every fuzz target for a few seconds",

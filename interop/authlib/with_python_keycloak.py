@@ -1,0 +1,124 @@
+"""python-keycloak: Keycloak's paths, parameters that are empty, and `scope=openid` with everything."""
+
+import json
+
+from keycloak import KeycloakOpenID
+from keycloak.exceptions import KeycloakError
+
+from realm import only, refused, same
+
+
+def connect(realm, client="service", root="/", **more):
+    server, name = realm["issuer"].split("/realms/")
+    facts = {"client_id": realm[client]["id"], "client_secret_key": realm[client]["secret"], **more}
+    return KeycloakOpenID(server_url=server + root, realm_name=name, **facts)
+
+
+def code(error):
+    return json.loads(error.response_body)["error"]
+
+
+def login(realm, password=None):
+    one = connect(realm, "teller")
+    return one, one.token(realm["user"]["name"], password or realm["user"]["password"])
+
+
+@only("keycloak")
+def discovery(realm):
+    same(connect(realm).well_known()["issuer"], realm["issuer"])
+
+
+@only("keycloak")
+def empty_parameters(realm):
+    token = connect(realm).token(grant_type="client_credentials")
+    same((token["expires_in"], token["scope"]), (300, "read"))
+
+
+@only("keycloak")
+def old_paths(realm):
+    connect(realm, root="/auth/").token(grant_type="client_credentials")
+
+
+@only("keycloak")
+def odd(realm):
+    connect(realm, "odd").token(grant_type="client_credentials")
+
+
+@only("keycloak")
+def wrong_secret(realm):
+    one = connect(realm, client_secret_key="wrong")
+    request = lambda: one.token(grant_type="client_credentials")
+    refused(realm, "secret", KeycloakError, request, code)
+
+
+@only("keycloak")
+def scope_of_others(realm):
+    request = lambda: connect(realm).token(grant_type="client_credentials", scope="admin")
+    refused(realm, "scope", KeycloakError, request, code)
+
+
+@only("keycloak")
+def password_gives_an_id_token(realm):
+    _, token = login(realm)
+    for name in ("access_token", "refresh_token", "id_token", "session_state"):
+        same(type(token[name]), str)
+
+
+@only("keycloak")
+def wrong_password(realm):
+    refused(realm, "password", KeycloakError, lambda: login(realm, "wrong"), code)
+
+
+@only("keycloak")
+def refresh(realm):
+    one, first = login(realm)
+    one.refresh_token(first["refresh_token"])
+    request = lambda: one.refresh_token(first["refresh_token"])
+    refused(realm, "refresh_token", KeycloakError, request, code)
+
+
+@only("keycloak")
+def decoded(realm):
+    one = connect(realm)
+    claims = one.decode_token(one.token(grant_type="client_credentials")["access_token"])
+    same((claims["azp"], claims["typ"]), (realm["service"]["id"], "Bearer"))
+
+
+@only("keycloak")
+def introspection(realm):
+    token = connect(realm).token(grant_type="client_credentials")["access_token"]
+    answer = connect(realm, "api").introspect(token)
+    same((answer["active"], answer["client_id"]), (True, realm["service"]["id"]))
+
+
+@only("keycloak")
+def logout(realm):
+    one, token = login(realm)
+    one.logout(token["refresh_token"])
+    same(connect(realm, "api").introspect(token["access_token"]), {"active": False})
+    request = lambda: one.refresh_token(token["refresh_token"])
+    refused(realm, "refresh_token", KeycloakError, request, code)
+
+
+@only("keycloak")
+def public_key(realm):
+    if not connect(realm).public_key():
+        raise AssertionError("the realm shows no public key")
+
+
+CASES = [
+    ("metadata at Keycloak's place", discovery),
+    ("client_credentials with empty parameters and scope=openid", empty_parameters),
+    ("client_credentials at the paths with /auth before them", old_paths),
+    ("special characters in the form", odd),
+    ("a wrong secret is refused", wrong_secret),
+    ("a scope of others is refused", scope_of_others),
+    ("password with scope=openid gives an ID token", password_gives_an_id_token),
+    ("a wrong password is refused", wrong_password),
+    ("refresh, and the used refresh token is refused", refresh),
+    ("the token is verified with the realm's keys", decoded),
+    ("an API introspects a token", introspection),
+    ("logout ends the access token", logout),
+    ("the realm shows its public key", public_key),
+    # Here belongs: token exchange (exchange_token).
+]

@@ -1,0 +1,35 @@
+// Clients in JavaScript against a running Tokenry: oauth4webapi, openid-client, jose.
+//
+// node main.mjs FACTS
+
+import { readFileSync } from 'node:fs';
+
+import { cases as oauth4webapi } from './with-oauth4webapi.mjs';
+import { cases as openidClient } from './with-openid-client.mjs';
+
+const facts = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const clients = { oauth4webapi, 'openid-client': openidClient };
+
+/** All that an error says, with what it was caused by. */
+function why(error) {
+  const said = [error.message ?? String(error)];
+  if (error.error) said.push(`${error.status} ${error.error}`);
+  if (error.cause) said.push(why(error.cause));
+  return said.join(': ').replaceAll('\n', ' ');
+}
+
+for (const [client, cases] of Object.entries(clients)) {
+  for (const realm of facts.realms) {
+    for (const { what, dialect = realm.dialect, run } of cases) {
+      if (dialect !== realm.dialect) continue;
+      const line = `${client.padEnd(20)} ${realm.name.padEnd(9)} ${what}`;
+      try {
+        await run(realm);
+        console.log(`ok      ${line}`);
+      } catch (error) {
+        console.log(`FAILED  ${line}: ${why(error)}`);
+        process.exitCode = 1;
+      }
+    }
+  }
+}
