@@ -163,6 +163,7 @@ def introspection(realm):
 
 def revocation(realm):
     one, token = login(realm)
+    same(introspect(realm, token["access_token"])["active"], True)
     answer = one.revoke_token(metadata(realm)["revocation_endpoint"], token=token["refresh_token"])
     same(answer.status_code, 200)
     same(introspect(realm, token["access_token"]), {"active": False})

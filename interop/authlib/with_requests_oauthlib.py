@@ -1,6 +1,7 @@
 """requests-oauthlib: Basic raw, the password grant, and a warning where the granted scope is another."""
 
 import warnings
+from functools import partial
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, LegacyApplicationClient
@@ -53,11 +54,11 @@ def odd_post(realm):
 
 
 def wrong_secret(realm):
-    refused(realm, "secret", OAuth2Error, lambda: fetch(realm, client_secret="wrong"))
+    refused(realm, "secret", OAuth2Error, partial(fetch, realm, client_secret="wrong"))
 
 
 def scope_of_others(realm):
-    refused(realm, "scope", OAuth2Error, lambda: fetch(realm, scope=["admin"]))
+    refused(realm, "scope", OAuth2Error, partial(fetch, realm, scope=["admin"]))
 
 
 def no_warning(realm):
@@ -80,15 +81,15 @@ def password_and_refresh(realm):
     one, first = login(realm)
     facts = realm["teller"]
     auth = HTTPBasicAuth(facts["id"], facts["secret"])
-    refresh = lambda token: one.refresh_token(endpoint(realm), refresh_token=token, auth=auth)
-    second = refresh(first["refresh_token"])
+    refresh = partial(one.refresh_token, endpoint(realm), first["refresh_token"], auth=auth)
+    second = refresh()
     if second["refresh_token"] == first["refresh_token"]:
         raise AssertionError("the refresh token stayed the same")
-    refused(realm, "refresh_token", OAuth2Error, lambda: refresh(first["refresh_token"]))
+    refused(realm, "refresh_token", OAuth2Error, refresh)
 
 
 def wrong_password(realm):
-    refused(realm, "password", OAuth2Error, lambda: login(realm, "wrong"))
+    refused(realm, "password", OAuth2Error, partial(login, realm, "wrong"))
 
 
 CASES = [

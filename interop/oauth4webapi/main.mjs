@@ -1,4 +1,4 @@
-// Clients in JavaScript against a running Tokenry: oauth4webapi, openid-client, jose.
+// Clients in JavaScript against a running Tokenry: oauth4webapi, openid-client, simple-oauth2, jose.
 //
 // node main.mjs FACTS
 
@@ -6,16 +6,18 @@ import { readFileSync } from 'node:fs';
 
 import { cases as oauth4webapi } from './with-oauth4webapi.mjs';
 import { cases as openidClient } from './with-openid-client.mjs';
+import { cases as simpleOauth2 } from './with-simple-oauth2.mjs';
 
 const facts = JSON.parse(readFileSync(process.argv[2], 'utf8'));
-const clients = { oauth4webapi, 'openid-client': openidClient };
+const clients = { oauth4webapi, 'openid-client': openidClient, 'simple-oauth2': simpleOauth2 };
 
 /** All that an error says, with what it was caused by. */
 function why(error) {
   const said = [error.message ?? String(error)];
   if (error.error) said.push(`${error.status} ${error.error}`);
-  if (error.cause) said.push(why(error.cause));
-  return said.join(': ').replaceAll('\n', ' ');
+  if (error.cause instanceof Error) said.push(why(error.cause));
+  else if (error.cause) said.push(JSON.stringify(error.cause));
+  return said.join(': ').replaceAll(/\s+/g, ' ');
 }
 
 for (const [client, cases] of Object.entries(clients)) {

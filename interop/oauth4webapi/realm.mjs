@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 /** What each dialect calls what is wrong: status and code. */
 export const WRONG = {
   rfc: {
+    body: [400, 'invalid_request'],
     secret: [401, 'invalid_client'],
     assertion: [401, 'invalid_client'],
     scope: [400, 'invalid_scope'],
@@ -13,6 +14,7 @@ export const WRONG = {
     password: [400, 'invalid_grant'],
   },
   keycloak: {
+    body: [415, 'HTTP 415 Unsupported Media Type'],
     secret: [401, 'unauthorized_client'],
     assertion: [400, 'invalid_client'],
     scope: [400, 'invalid_scope'],
@@ -29,13 +31,12 @@ export async function refused(realm, what, request) {
     (error) => error,
   );
   if (error instanceof assert.AssertionError) throw error;
-  // Where there is a challenge (RFC 6749 §5.2), some of these libraries tell of that and not of the body.
+  // With a 401 there is a challenge (RFC 9110 §15.5.2), and oauth4webapi tells of that instead of the body.
   const told = error.error ? error : await bodyOf(error);
   assert.deepEqual([told.status, told.error], WRONG[realm.dialect][what]);
 }
 
 async function bodyOf(error) {
-  if (error.cause?.response instanceof Response) throw error;
   if (!(error.response instanceof Response)) throw error;
   return { status: error.response.status, error: (await error.response.clone().json()).error };
 }

@@ -262,6 +262,7 @@ export const cases = [
     what: 'a revoked access token is not active',
     run: async (realm) => {
       const { access_token } = await ordinary(realm);
+      assert.equal((await introspect(realm, access_token)).active, true);
       await revoke(realm, realm.service, access_token);
       assert.deepEqual(await introspect(realm, access_token), { active: false });
     },
@@ -270,6 +271,7 @@ export const cases = [
     what: 'a revoked refresh token ends its access token',
     run: async (realm) => {
       const { access_token, refresh_token } = await login(realm);
+      assert.equal((await introspect(realm, access_token)).active, true);
       await revoke(realm, realm.teller, refresh_token);
       assert.deepEqual(await introspect(realm, access_token), { active: false });
       await refused(realm, 'refreshToken', refresh(realm, refresh_token));

@@ -15,6 +15,9 @@ const REALMS: [(&str, &str, &str); 2] =
 /// Declared in the realm files: an identifier and a secret of which no two libraries send the same bytes.
 const ODD: (&str, &str) = ("odd+id%2F&=;/~", "s+e c%r&t=:ä-%41-0123456789");
 
+/// Another secret of the same client, for a library that takes visible ASCII alone.
+const PRINTABLE: &str = "s+e c%r&t=:-%41-0123456789";
+
 /// The user of the password grant.
 const USER: (&str, &str) = ("ada", "pä ss+w&rd=%41");
 
@@ -104,9 +107,12 @@ impl Installation {
             let secret = self.read(&file)?;
             facts.push_str(&with_secret(client, client, secret.trim_end()));
         }
-        self.write("odd.secret", ODD.1)?;
-        self.tokenry(&["client", "secret", "add", name, ODD.0, "--import-from", "odd.secret"])?;
-        facts.push_str(&with_secret("odd", ODD.0, ODD.1));
+        for (client, secret) in [("odd", ODD.1), ("printable", PRINTABLE)] {
+            self.write("imported.secret", secret)?;
+            let from = ["--import-from", "imported.secret"];
+            self.tokenry(&[&["client", "secret", "add", name, ODD.0][..], &from].concat())?;
+            facts.push_str(&with_secret(client, ODD.0, secret));
+        }
         self.write("user.password", USER.1)?;
         self.tokenry(&["user", "add", name, USER.0, "--password-from", "user.password"])?;
         let (user, password) = (json_text(USER.0), json_text(USER.1));

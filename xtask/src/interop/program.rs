@@ -14,9 +14,9 @@ use crate::{Problem, root};
 pub(super) enum Program {
     /// Python: Authlib, requests-oauthlib, python-keycloak.
     Authlib,
-    /// Node: oauth4webapi, openid-client, jose.
+    /// Node: oauth4webapi, openid-client, simple-oauth2, jose.
     Oauth4webapi,
-    /// Go: golang.org/x/oauth2.
+    /// Go: golang.org/x/oauth2, go-oidc.
     Golang,
 }
 
