@@ -12,16 +12,22 @@ async function discover(realm, algorithm = 'oauth2') {
   return oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm }));
 }
 
-async function obtain(realm, id, authentication, parameters = {}) {
+async function obtain(realm, id, authentication, parameters = {}, options = {}) {
   const as = await discover(realm);
   const client = { client_id: id };
-  const response = await oauth.clientCredentialsGrantRequest(as, client, authentication, parameters);
+  const response = await oauth.clientCredentialsGrantRequest(as, client, authentication, parameters, options);
   return oauth.processClientCredentialsResponse(as, client, response);
 }
 
 /** A token with a secret, by Basic. */
-function ordinary(realm, parameters) {
-  return obtain(realm, realm.service.id, oauth.ClientSecretBasic(realm.service.secret), parameters);
+function ordinary(realm, parameters, options) {
+  const { id, secret } = realm.service;
+  return obtain(realm, id, oauth.ClientSecretBasic(secret), parameters, options);
+}
+
+/** A new key of the client, which tokens can be bound to. */
+async function newKey(realm) {
+  return oauth.DPoP({ client_id: realm.service.id }, await oauth.generateKeyPair('ES256'));
 }
 
 async function login(realm, password = realm.user.password) {
@@ -61,6 +67,20 @@ async function revoke(realm, { id, secret }, token) {
 /** A request to an API that holds this token. */
 function asked(token) {
   return new Request(`https://api.example/orders`, { headers: { authorization: `Bearer ${token}` } });
+}
+
+/** The same with a proof of the key that the token is bound to. */
+async function bound(token, DPoP) {
+  let sent;
+  const url = new URL('https://api.example/orders');
+  await oauth.protectedResourceRequest(token, 'GET', url, undefined, undefined, {
+    DPoP,
+    [oauth.customFetch]: (url, { body: _, ...init }) => {
+      sent = new Request(url, init);
+      return new Response();
+    },
+  });
+  return sent;
 }
 
 export const cases = [
@@ -283,5 +303,31 @@ export const cases = [
     run: (realm) => revoke(realm, realm.service, 'nonsense'),
   },
 
-  // Here belong: DPoP (with validateJwtAccessToken), mTLS, `resource`, token exchange, jwt-bearer.
+  // DPoP
+  {
+    what: 'an API accepts a token that is bound to a key (RFC 9449)',
+    dialect: 'rfc',
+    run: async (realm) => {
+      const as = await discover(realm);
+      const DPoP = await newKey(realm);
+      const token = await ordinary(realm, {}, { DPoP });
+      assert.equal(token.token_type, 'dpop');
+      const request = await bound(token.access_token, DPoP);
+      await oauth.validateJwtAccessToken(as, request, realm.audience, { requireDPoP: true });
+    },
+  },
+  {
+    what: 'a token that is bound to a key is not accepted without it',
+    dialect: 'rfc',
+    run: async (realm) => {
+      const as = await discover(realm);
+      const token = await ordinary(realm, {}, { DPoP: await newKey(realm) });
+      const other = await newKey(realm);
+      for (const request of [asked(token.access_token), await bound(token.access_token, other)]) {
+        await assert.rejects(oauth.validateJwtAccessToken(as, request, realm.audience));
+      }
+    },
+  },
+
+  // Here belong: mTLS, `resource`, token exchange, jwt-bearer.
 ];

@@ -97,5 +97,16 @@ export const cases = [
     },
   },
 
-  // Here belong: DPoP (getDPoPHandle), mTLS, `resource`, token exchange, jwt-bearer.
+  // DPoP
+  {
+    what: 'client_credentials for a key (RFC 9449)',
+    run: async (realm) => {
+      const config = await discover(realm, realm.service);
+      const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair());
+      const token = await client.clientCredentialsGrant(config, {}, { DPoP });
+      assert.equal(token.token_type, 'dpop');
+    },
+  },
+
+  // Here belong: mTLS, `resource`, token exchange, jwt-bearer.
 ];
