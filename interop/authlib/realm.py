@@ -44,5 +44,5 @@ def refused(realm, what, error_class, request, code=lambda error: error.error):
         raise AssertionError(f"what has a wrong {what} was granted")
 
 
-def pem(realm, algorithm):
-    return next(key["pem"] for key in realm["signer"]["keys"] if key["algorithm"] == algorithm)
+def pem(client, algorithm):
+    return next(key["pem"] for key in client["keys"] if key["algorithm"] == algorithm)

@@ -28,10 +28,10 @@ def by_post(realm, client, **more):
     return session(realm, client, token_endpoint_auth_method="client_secret_post", **more)
 
 
-def signing(realm, algorithm, audience):
-    """A session of the client that has keys; `audience` is whom it addresses its assertions to."""
-    key = {"RS256": RSAKey, "ES256": ECKey}[algorithm].import_key(pem(realm, algorithm))
-    one = session(realm, "signer", client_secret=key, token_endpoint_auth_method="private_key_jwt")
+def signing(realm, algorithm, audience, client="signer"):
+    """A session of a client that has keys; `audience` is whom it addresses its assertions to."""
+    key = {"RS256": RSAKey, "ES256": ECKey}[algorithm].import_key(pem(realm[client], algorithm))
+    one = session(realm, client, client_secret=key, token_endpoint_auth_method="private_key_jwt")
     one.register_client_auth_method(PrivateKeyJWT(audience, alg=algorithm))
     return one
 
@@ -79,7 +79,8 @@ def post(realm):
 
 
 def odd_basic(realm, over=OAuth2Session):
-    session(realm, "odd", over=over).fetch_token(grant_type="client_credentials")
+    for client in ("odd", "printable"):
+        session(realm, client, over=over).fetch_token(grant_type="client_credentials")
 
 
 def odd_post(realm):
@@ -96,8 +97,10 @@ def assertion_for_the_token_endpoint(realm):
     refused(realm, "assertion", OAuthError, request)
 
 
-# LEGACY AUDIENCE: where a client may be declared to address its assertions to the token endpoint, as Authlib does by
-# itself, a case belongs here in which it does and is granted a token; the case above stays as it is.
+def assertion_for_the_token_endpoint_where_declared(realm):
+    for audience in (metadata(realm)["token_endpoint"], realm["issuer"]):
+        one = signing(realm, "RS256", audience, client="oldSigner")
+        one.fetch_token(grant_type="client_credentials")
 
 
 def wrong_secret(realm):
@@ -182,6 +185,7 @@ CASES = [
     ("private_key_jwt for the issuer, with RS256", partial(assertion_for_the_issuer, algorithm="RS256")),
     ("private_key_jwt for the issuer, with ES256", partial(assertion_for_the_issuer, algorithm="ES256")),
     ("private_key_jwt for the token endpoint is refused", assertion_for_the_token_endpoint),
+    ("the same is good where the client is declared so", assertion_for_the_token_endpoint_where_declared),
     ("a wrong secret is refused", wrong_secret),
     ("the scope asked for is granted", scope_asked_for),
     ("a scope of others is refused", scope_of_others),

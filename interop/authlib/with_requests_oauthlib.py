@@ -46,7 +46,8 @@ def post(realm):
 
 
 def odd_raw(realm):
-    fetch(realm, "odd")
+    for client in ("odd", "printable"):
+        fetch(realm, client)
 
 
 def odd_post(realm):

@@ -15,13 +15,16 @@ const REALMS: [(&str, &str, &str); 2] =
 /// Declared in the realm files: an identifier and a secret of which no two libraries send the same bytes.
 const ODD: (&str, &str) = ("odd+id%2F&=;/~", "s+e c%r&t=:ä-%41-0123456789");
 
-/// Another secret of the same client, for a library that takes visible ASCII alone.
-const PRINTABLE: &str = "s+e c%r&t=:-%41-0123456789";
+/// Another secret of the same client: in visible ASCII, as some libraries want it. Raw, it is good form encoding too.
+const PRINTABLE: &str = "s+e c%41r&t=:-0123456789";
 
 /// The user of the password grant.
 const USER: (&str, &str) = ("ada", "pä ss+w&rd=%41");
 
-/// What the keys of `signer` sign with: what libraries take where nobody says, and what is better.
+/// The clients that have keys, as the facts and the realm files call them.
+const SIGNERS: [(&str, &str); 2] = [("signer", "signer"), ("oldSigner", "old-signer")];
+
+/// What their keys sign with: what libraries take where nobody says, and what is better.
 const KEYS: [&str; 2] = ["RS256", "ES256"];
 
 /// An installation; its folder goes with it.
@@ -117,29 +120,22 @@ impl Installation {
         self.tokenry(&["user", "add", name, USER.0, "--password-from", "user.password"])?;
         let (user, password) = (json_text(USER.0), json_text(USER.1));
         facts.push_str(&format!(",\"user\":{{\"name\":{user},\"password\":{password}}}"));
-        facts.push_str(&format!(
-            ",\"signer\":{{\"id\":\"signer\",\"keys\":[{}]}}}}",
-            self.keys(name)?
-        ));
+        for (member, client) in SIGNERS {
+            let keys = self.keys(name, client)?;
+            facts.push_str(&format!(",\"{member}\":{{\"id\":\"{client}\",\"keys\":[{keys}]}}"));
+        }
+        facts.push('}');
         Ok(facts)
     }
 
-    /// Makes the keys of `signer`.
-    fn keys(&self, realm: &str) -> Result<String, Problem> {
+    /// Makes the keys of a client.
+    fn keys(&self, realm: &str, client: &str) -> Result<String, Problem> {
         let mut keys = Vec::new();
         for algorithm in KEYS {
-            let file = format!("{realm}-{algorithm}.pem");
-            let said = self.tokenry(&[
-                "client",
-                "key",
-                "add",
-                realm,
-                "signer",
-                "--generate-to",
-                &file,
-                "--algorithm",
-                algorithm,
-            ])?;
+            let file = format!("{realm}-{client}-{algorithm}.pem");
+            let how = ["--generate-to", &file, "--algorithm", algorithm];
+            let said =
+                self.tokenry(&[&["client", "key", "add", realm, client][..], &how].concat())?;
             let kid = member(&said, "kid").ok_or("`tokenry client key add` names no `kid`")?;
             let pem = json_text(&self.read(&file)?);
             keys.push(format!("{{\"algorithm\":\"{algorithm}\",\"kid\":\"{kid}\",\"pem\":{pem}}}"));
