@@ -1,7 +1,7 @@
 //! Whether anybody can tell by the time of a refusal that a client exists: a statistical test (Welch's, as in "dude, is my
 //! code constant time?" by Reparaz, Balasch and Verbauwhede), beside one of two samples that cannot differ.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::growth::{end, filled, serve};
 use super::{Bench, Line};
@@ -120,7 +120,7 @@ impl Welch {
         let mut all: Vec<f64> = one.iter().chain(other).copied().collect();
         all.sort_by(f64::total_cmp);
         let kept = ((all.len() as f64) * (1.0 - CROPPED)) as usize;
-        let most = all.get(kept).or(all.last()).copied().unwrap_or_default();
+        let most = all.get(kept).or_else(|| all.last()).copied().unwrap_or_default();
         let moments = |sample: &[f64]| {
             let kept: Vec<f64> = sample.iter().copied().filter(|ns| *ns <= most).collect();
             let n = kept.len().max(2) as f64;

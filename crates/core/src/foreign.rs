@@ -79,7 +79,7 @@ impl<'t> ForeignToken<'t> {
         let claims = verified(&compact, keys)?;
         let subject = claims.sub.clone().filter(|sub| (1..=MAX_SUBJECT).contains(&sub.len()));
         let subject = subject.ok_or(BadToken("no subject"))?;
-        let issuer = match trust.issuer.starts_with(SPIFFE) {
+        let issuer = match trust.is_spiffe() {
             true => trust_domain(&subject),
             false => claims.iss.as_deref(),
         };

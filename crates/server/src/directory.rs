@@ -10,7 +10,7 @@ use tokenry_core::dpop::Nonces;
 use tokenry_core::family::FamilyId;
 use tokenry_core::jose::{Algorithm, JwkSet};
 use tokenry_core::key::{KeyRecord, Stage};
-use tokenry_core::realm::{Dialect, Endpoint, TrustedKeys};
+use tokenry_core::realm::{Dialect, Endpoint, Trust};
 use tokenry_core::refresh::Sealer;
 use tokenry_core::{MasterKey, Realm, Timestamp, User};
 use tokenry_store::{Revision, Snapshot, Usage};
@@ -111,14 +111,8 @@ impl RealmState {
 
 /// A set that does not read was refused when the realm was declared; here it counts as none.
 fn trusted_keys(realm: &Realm) -> HashMap<String, Arc<JwkSet>> {
-    let held = realm.trusts.iter().filter_map(|trust| match &trust.keys {
-        TrustedKeys::Jwks(set) => {
-            let set = JwkSet::parse(set.as_bytes()).ok()?;
-            Some((trust.name.clone(), Arc::new(set)))
-        }
-        TrustedKeys::Discovered | TrustedKeys::JwksUri(_) => None,
-    });
-    held.collect()
+    let held = |trust: &Trust| Some((trust.name.clone(), Arc::new(trust.held_keys()?)));
+    realm.trusts.iter().filter_map(held).collect()
 }
 
 impl Directory {

@@ -160,7 +160,11 @@ fn foreign_issuer(v: &Value<'_>) -> Option<String> {
 
 fn jwks(v: &Value<'_>) -> Option<String> {
     v.matching("the text of a JWK set of public keys", |text| {
-        JwkSet::parse(text.as_bytes()).is_ok_and(|set| !set.keys().is_empty())
+        // A bundle says that its keys are for JWT-SVIDs; whether the issuer is a trust domain is seen where it is used.
+        let text = text.as_bytes();
+        [JwkSet::parse(text), JwkSet::parse_for(text, "jwt-svid")]
+            .into_iter()
+            .any(|set| set.is_ok_and(|set| !set.keys().is_empty()))
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
+use crate::jose::JwkSet;
 
 /// Something that access tokens may be for (RFC 8707 §2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -59,6 +60,29 @@ pub struct Trust {
     /// The scope that its tokens may be turned into (RFC 7523 §2.1, RFC 8693); empty: they only authenticate clients.
     #[serde(default)]
     pub scopes: Scope,
+}
+
+impl Trust {
+    /// Whether it is the trust domain of SPIFFE workloads.
+    pub fn is_spiffe(&self) -> bool {
+        self.issuer.starts_with("spiffe://")
+    }
+
+    /// What the `use` of its keys may be beside `sig`: the bundle of a trust domain says what each key is for (SPIFFE
+    /// Trust Domain and Bundle §4.2.2).
+    pub fn key_usage(&self) -> Option<&'static str> {
+        self.is_spiffe().then_some("jwt-svid")
+    }
+
+    /// The keys that its registration holds. `None`: they are elsewhere, or do not read.
+    pub fn held_keys(&self) -> Option<JwkSet> {
+        let TrustedKeys::Jwks(text) = &self.keys else { return None };
+        let text = text.as_bytes();
+        match self.key_usage() {
+            Some(usage) => JwkSet::parse_for(text, usage).ok(),
+            None => JwkSet::parse(text).ok(),
+        }
+    }
 }
 
 /// Where the keys of an issuer are.

@@ -8,13 +8,14 @@ use tokenry_core::foreign::{self, ForeignToken, Unverified};
 use tokenry_core::grant::{self, Circumstances, Exchanged, Issue};
 use tokenry_core::introspection::{About, AccessToken};
 use tokenry_core::jose::JwkSet;
-use tokenry_core::realm::{Dialect, Trust};
+use tokenry_core::realm::{Dialect, Trust, TrustedKeys};
 use tokenry_core::refresh::Subject;
 use tokenry_core::request::{Asked, Exchange, GrantType, PresentedToken, TokenType};
 use tokenry_core::{Client, Refusal, Secret};
 
 use super::introspect::Token;
 use super::{Failure, Walk};
+use crate::remote_keys::Place as PublishedAt;
 
 impl Walk<'_> {
     /// The client that another issuer says it is, where the client is known by what that issuer says.
@@ -123,10 +124,19 @@ impl Walk<'_> {
         [self.state.realm.issuer.as_str(), &self.state.token_endpoint]
     }
 
+    /// The keys of a trusted issuer: those of its registration, or those that it publishes.
     async fn keys_of(&self, trust: &Trust, kid: Option<&str>) -> Result<Arc<JwkSet>, Failure> {
-        let _ = kid;
-        self.state
-            .trusted_keys(&trust.name)
-            .ok_or(Failure::Unavailable("the keys of a trusted issuer are not known"))
+        let place = match &trust.keys {
+            TrustedKeys::Jwks(_) => {
+                let held = self.state.trusted_keys(&trust.name);
+                return held
+                    .ok_or(Failure::Unavailable("the keys of a trusted issuer do not read"));
+            }
+            TrustedKeys::JwksUri(url) => PublishedAt::Url(url),
+            TrustedKeys::Discovered => PublishedAt::Issuer(&trust.issuer),
+        };
+        let keys = self.app.remote_keys.keys(place, trust.key_usage(), self.now, kid).await;
+        // The log has seen why, once for each fetch.
+        keys.map_err(|_| Failure::Unavailable("the keys of a trusted issuer were not fetched"))
     }
 }

@@ -29,6 +29,7 @@ use crate::dialect::{Place, Voice};
 use crate::directory::{Directory, RealmState};
 use crate::http_answer::{Body, slow_down, unavailable};
 use crate::password::Busy;
+use crate::remote_keys::Place as PublishedAt;
 use crate::throttle::Target;
 
 pub(crate) use introspect::Token;
@@ -291,7 +292,8 @@ impl Walk<'_> {
             return Ok(None);
         };
         let kid = presented.kid();
-        match self.app.remote_keys.keys(url, None, self.now, kid.as_deref()).await {
+        let place = PublishedAt::Url(url);
+        match self.app.remote_keys.keys(place, None, self.now, kid.as_deref()).await {
             Ok(set) => Ok(Some(set)),
             // The log has seen why, once for each fetch.
             Err(_) => Err(Failure::Unavailable("the client's keys were not fetched")),

@@ -48,6 +48,15 @@ pub(crate) struct RemoteKeys {
     places: Arc<Semaphore>,
 }
 
+/// Where a set is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place<'a> {
+    /// At this URL.
+    Url(&'a str),
+    /// Where the metadata of this issuer say (OpenID Connect Discovery §4, RFC 8414 §3).
+    Issuer(&'a str),
+}
+
 /// Why there is no set.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum NoKeys {
@@ -57,6 +66,9 @@ pub(crate) enum NoKeys {
     /// What was fetched is none.
     #[error(transparent)]
     Set(#[from] JwkSetError),
+    /// The issuer's metadata are of another issuer, or name no set (RFC 8414 §3.3).
+    #[error("the metadata are not those of the issuer, or name no keys")]
+    Metadata,
     /// Too many others are being fetched.
     #[error("too many key sets are being fetched")]
     Busy,
@@ -65,10 +77,13 @@ pub(crate) enum NoKeys {
     BrokenOff,
 }
 
-/// One URL.
+/// One place.
 #[derive(Debug)]
 struct Source {
+    /// The URL of the set, or the issuer.
     url: Box<str>,
+    /// Whether it is an issuer.
+    is_issuer: bool,
     /// What its keys may be for, beside signatures.
     usage: Option<&'static str>,
     state: Mutex<State>,
@@ -99,18 +114,18 @@ impl RemoteKeys {
         Self { fetch, sources: Cache::new(MAX_URLS), places }
     }
 
-    /// The keys that `url` publishes, fetched where that is due or `wanted_kid` is not among those that are held.
+    /// The keys that `place` publishes, fetched where that is due or `wanted_kid` is not among those that are held.
     ///
     /// Keys may be for signatures (`use: "sig"`, or without `use`), and for `usage` where it is given, such as
     /// `jwt-svid`.
     pub(crate) async fn keys(
         &self,
-        url: &str,
+        place: Place<'_>,
         usage: Option<&'static str>,
         now: Timestamp,
         wanted_kid: Option<&str>,
     ) -> Result<Arc<JwkSet>, NoKeys> {
-        let source = self.source(url, usage);
+        let source = self.source(place, usage);
         let mut landed = {
             let mut state = source.state();
             if !state.is_due(now, wanted_kid) {
@@ -129,13 +144,18 @@ impl RemoteKeys {
         source.state().answer(now)
     }
 
-    fn source(&self, url: &str, usage: Option<&'static str>) -> Arc<Source> {
-        let key = match usage {
-            None => Cow::Borrowed(url),
-            // No URL has a space in it.
-            Some(usage) => Cow::Owned(format!("{usage} {url}")),
+    fn source(&self, place: Place<'_>, usage: Option<&'static str>) -> Arc<Source> {
+        // No URL has a space in it.
+        let (url, key) = match (place, usage) {
+            (Place::Url(url), None) => (url, Cow::Borrowed(url)),
+            (Place::Url(url), Some(usage)) => (url, Cow::Owned(format!("{usage} {url}"))),
+            (Place::Issuer(issuer), usage) => {
+                (issuer, Cow::Owned(format!("issuer {} {issuer}", usage.unwrap_or_default())))
+            }
         };
-        let made = || Arc::new(Source { url: url.into(), usage, state: Mutex::default() });
+        let is_issuer = matches!(place, Place::Issuer(_));
+        let state = Mutex::default;
+        let made = || Arc::new(Source { url: url.into(), is_issuer, usage, state: state() });
         let found = self.sources.get_or_insert_with::<str, ()>(&key, || Ok(made()));
         found.unwrap_or_else(|()| made())
     }
@@ -163,6 +183,32 @@ impl Source {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic; and if it did, every state of these fields is a good one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetched(&self, fetch: &dyn Fetch) -> Result<JwkSet, NoKeys> {
+        let discovered;
+        let url = if self.is_issuer {
+            let issuer = self.url.trim_end_matches('/');
+            let metadata = format!("{issuer}/.well-known/openid-configuration");
+            discovered = self.named(&fetch.fetch(&metadata).await?)?;
+            &discovered
+        } else {
+            &*self.url
+        };
+        self.read(&fetch.fetch(url).await?)
+    }
+
+    /// What the issuer's metadata name.
+    fn named(&self, metadata: &Bytes) -> Result<String, NoKeys> {
+        #[derive(serde::Deserialize)]
+        struct Metadata {
+            issuer: String,
+            jwks_uri: String,
+        }
+        let metadata: Metadata = serde_json::from_slice(metadata).map_err(|_| NoKeys::Metadata)?;
+        // "The issuer value returned MUST be identical to the issuer identifier value [...]"
+        let same = *metadata.issuer == *self.url;
+        same.then_some(metadata.jwks_uri).ok_or(NoKeys::Metadata)
     }
 
     fn read(&self, body: &Bytes) -> Result<JwkSet, NoKeys> {
@@ -244,8 +290,7 @@ struct Landing {
 
 impl Landing {
     async fn fly(&mut self, fetch: &dyn Fetch) {
-        let fetched = fetch.fetch(&self.source.url).await;
-        self.fetched = fetched.map_err(NoKeys::from).and_then(|body| self.source.read(&body));
+        self.fetched = self.source.fetched(fetch).await;
     }
 }
 

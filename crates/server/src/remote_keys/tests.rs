@@ -60,7 +60,7 @@ fn set(kids: &[&str]) -> Result<String, FetchError> {
 
 /// The kids of the set at a time, some seconds after the start.
 async fn kids(keys: &RemoteKeys, secs: u64, wanted: Option<&str>) -> Result<Vec<String>, NoKeys> {
-    let set = keys.keys(URL, None, START + Duration::from_secs(secs), wanted).await?;
+    let set = keys.keys(Place::Url(URL), None, START + Duration::from_secs(secs), wanted).await?;
     Ok(set.keys().iter().filter_map(|key| key.kid()).map(str::to_owned).collect())
 }
 
@@ -204,7 +204,7 @@ async fn only_so_many_are_fetched_at_once() {
     for number in 0..MAX_FETCHES {
         let keys = Arc::clone(&keys);
         let url = format!("{URL}/{number}");
-        tokio::spawn(async move { keys.keys(&url, None, START, None).await });
+        tokio::spawn(async move { keys.keys(Place::Url(&url), None, START, None).await });
     }
     while publisher.asked() < MAX_FETCHES {
         tokio::task::yield_now().await;
@@ -228,7 +228,37 @@ async fn keys_for_another_use_are_there_for_those_who_ask_for_them() {
     publisher.publish(URL, Ok(json!({ "keys": [jwt, x509, jwk("sig")] }).to_string()));
     let keys = RemoteKeys::new(publisher.clone());
     assert_eq!(kids(&keys, 0, None).await.unwrap(), ["sig"]);
-    let bundle = keys.keys(URL, Some("jwt-svid"), START, None).await.unwrap();
+    let bundle = keys.keys(Place::Url(URL), Some("jwt-svid"), START, None).await.unwrap();
     let kids: Vec<_> = bundle.keys().iter().filter_map(|key| key.kid()).collect();
     assert_eq!(kids, ["jwt", "sig"]);
+}
+
+#[tokio::test]
+async fn an_issuer_says_where_its_keys_are() {
+    const ISSUER: &str = "https://ci.example";
+    const METADATA: &str = "https://ci.example/.well-known/openid-configuration";
+    let says = |issuer: &str, jwks_uri: &str| {
+        Ok(json!({ "issuer": issuer, "jwks_uri": jwks_uri, "foo": 1 }).to_string())
+    };
+    let publisher = Publisher::new();
+    publisher.publish(URL, set(&["a"]));
+    publisher.publish(METADATA, says(ISSUER, URL));
+    let keys = RemoteKeys::new(publisher.clone());
+    let found = keys.keys(Place::Issuer(ISSUER), None, START, Some("a")).await.unwrap();
+    assert!(found.find("a").is_some());
+    assert_eq!(publisher.asked(), 2);
+    keys.keys(Place::Issuer(ISSUER), None, START, Some("a")).await.unwrap();
+    assert_eq!(publisher.asked(), 2);
+
+    for metadata in [
+        says("https://ci.example/", URL),
+        says("https://other.example", URL),
+        Ok("{}".to_owned()),
+        Ok("[".to_owned()),
+    ] {
+        publisher.publish(METADATA, metadata);
+        let keys = RemoteKeys::new(publisher.clone());
+        let found = keys.keys(Place::Issuer(ISSUER), None, START, None).await;
+        assert_eq!(found.unwrap_err(), NoKeys::Metadata);
+    }
 }

@@ -1,5 +1,10 @@
 //! Tokens of other issuers: as a grant (RFC 7523 §2.1) and as a client's credential.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokenry_core::assertion::{ASSERTION_TYPE, SPIFFE_TYPE};
@@ -7,7 +12,8 @@ use tokenry_core::client::{Credential, CredentialKind};
 use tokenry_core::jose::{Algorithm, SigningKey};
 use tokenry_core::realm::{Trust, TrustedKeys};
 use tokenry_core::{Particulars, Realm};
-use tokenry_store::Change;
+use tokenry_server::{Fetch, FetchError};
+use tokenry_store::{Change, Memory};
 
 use crate::assertion::key;
 use crate::house::{
@@ -223,4 +229,69 @@ async fn row_061_the_token_endpoint_is_an_audience_for_clients_registered_so() {
     let body =
         format!("grant_type=client_credentials&{}", crate::assertion::parameters(&elsewhere));
     assert_eq!(house.post_to("/token", &[], &body).await.refusal().1, "invalid_client");
+}
+
+/// Publishes documents by their URLs.
+#[derive(Debug)]
+struct Documents(HashMap<&'static str, Value>);
+
+#[async_trait]
+impl Fetch for Documents {
+    async fn fetch(&self, url: &str) -> Result<Bytes, FetchError> {
+        let found = self.0.get(url).ok_or(FetchError::Status(404))?;
+        Ok(Bytes::from(found.to_string()))
+    }
+}
+
+#[tokio::test]
+async fn row_098_row_170_keys_of_trusted_issuers_are_found_where_they_say() {
+    let (own, bundled) = (key(Algorithm::Rs256), key(Algorithm::Es256));
+    let jwk = |key: &SigningKey, usage: &str| {
+        let mut jwk: Value = serde_json::from_str(&key.public_jwk().to_json()).unwrap();
+        jwk["use"] = usage.into();
+        json!({ "keys": [jwk] })
+    };
+    let publishes = Documents(HashMap::from([
+        (
+            "https://ci.example/.well-known/openid-configuration",
+            json!({ "issuer": CI, "jwks_uri": "https://ci.example/keys" }),
+        ),
+        ("https://ci.example/keys", jwk(&own, "sig")),
+        ("https://mesh.example/bundle", jwk(&bundled, "jwt-svid")),
+    ]));
+    let of = |name: &str, issuer: &str, keys: TrustedKeys| Trust {
+        keys,
+        ..trust(name, issuer, &[], "read")
+    };
+    let mesh = "spiffe://prod.example";
+    let bundle = || TrustedKeys::JwksUri("https://mesh.example/bundle".into());
+    let trusts = vec![
+        of("ci", CI, TrustedKeys::Discovered),
+        of("mesh", mesh, bundle()),
+        // Keys for workloads are none of an issuer that is no trust domain.
+        of("no-mesh", "https://mesh.example", bundle()),
+        of("gone", "https://gone.example", TrustedKeys::Discovered),
+    ];
+    let house = House::fetching(
+        Arc::new(publishes),
+        Arc::new(Memory::new()),
+        vec![
+            Change::PutRealm(Realm { trusts, ..realm() }),
+            Change::PutClient(client("billing")),
+            put_credential("billing", credential("cred-001", crate::house::SECRET)),
+        ],
+    )
+    .await;
+    let job = signed(&own, &claims(CI, "job-1", json!({})));
+    assert_eq!(bearer(&house, &job, "").await.status, StatusCode::OK);
+    let pod = signed(&bundled, &claims(CI, "spiffe://prod.example/pod", json!({})));
+    assert_eq!(bearer(&house, &pod, "").await.status, StatusCode::OK);
+    let not_bundled = signed(&own, &claims(CI, "spiffe://prod.example/pod", json!({})));
+    assert_eq!(bearer(&house, &not_bundled, "").await.refusal().1, "invalid_grant");
+    let elsewhere = signed(&bundled, &claims("https://mesh.example", "pod", json!({})));
+    assert_eq!(bearer(&house, &elsewhere, "").await.refusal().1, "invalid_grant");
+    let gone = signed(&own, &claims("https://gone.example", "job-1", json!({})));
+    let gone = bearer(&house, &gone, "").await;
+    assert_eq!(gone.refusal(), refusal(503, "temporarily_unavailable"));
+    assert!(gone.headers.contains_key("retry-after"));
 }
