@@ -51,6 +51,14 @@ impl<'a> Form<'a> {
         self.parameters.iter().filter(move |(own, _)| own == name).map(|(_, value)| &**value)
     }
 
+    /// Whether any parameter was sent twice, of those that no standard lets come several times.
+    pub(crate) fn repeats_any(&self) -> bool {
+        // RFC 8707 §2, RFC 8693 §2.1.
+        const SEVERAL: [&str; 2] = ["resource", "audience"];
+        let names = || self.names().filter(|name| !SEVERAL.contains(name));
+        names().enumerate().any(|(i, name)| names().take(i).any(|own| own == name))
+    }
+
     /// The names of all parameters.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parameters.iter().map(|(name, _)| &**name)

@@ -10,7 +10,7 @@ use crate::jose::jws::Verified;
 use crate::opaque::StoredToken;
 use crate::realm::Dialect;
 use crate::refresh::RefreshToken;
-use crate::request::{Credentials, ONCE, Received};
+use crate::request::{Credentials, Received};
 use crate::{Client, Realm, Refusal, Secret, Timestamp};
 
 /// A request about a token: what introspection and revocation are sent.
@@ -28,7 +28,7 @@ impl TokenInquiry {
     /// `token_type_hint` is not looked at: each kind of token is known by its form.
     pub fn parse(received: &Received<'_>, name: &'static str) -> Result<Self, Refusal> {
         let form = received.form()?;
-        let repeated = form.first_repeated(&ONCE).or_else(|| form.first_repeated(&[name]));
+        let repeated = received.repeated(&form).or_else(|| form.first_repeated(&[name]));
         let token = match (repeated, form.get(name)) {
             (Some(name), _) => Err(Refusal::RepeatedParameter(name)),
             (None, None) => Err(Refusal::MissingParameter(name)),

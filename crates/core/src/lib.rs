@@ -26,6 +26,7 @@ pub mod grant;
 pub mod introspection;
 pub mod jose;
 pub mod key;
+mod keycloak;
 pub mod master;
 pub mod opaque;
 pub mod particulars;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::assertion::{ASSERTION_TYPE, PresentedAssertion, SPIFFE_TYPE};
 use crate::form::{Form, decode};
-use crate::{Refusal, Scope, Secret};
+use crate::realm::Dialect;
+use crate::{Refusal, Scope, Secret, keycloak};
 
 /// What came in at a token endpoint, and what the endpoint says of itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +26,9 @@ pub struct Received<'a> {
     pub body: &'a [u8],
     /// The grant of a declared endpoint, where `grant_type` need not be sent.
     pub grant: Option<GrantType>,
-    /// Whether credentials in the form win over the header, as Keycloak has it, instead of being refused beside it.
-    pub form_wins: bool,
+    /// How the realm speaks. Keycloak puts credentials together in its own way, takes each parameter once, whatever its
+    /// name, reads no query, and takes what is no form for an empty one.
+    pub dialect: Dialect,
 }
 
 /// A request to the token endpoint.
@@ -286,7 +288,7 @@ pub struct Presented {
 }
 
 /// The parameters that may be sent once (RFC 6749 §3.2), and never in the URL (§2.3.1).
-pub(crate) const ONCE: [&str; 15] = [
+const ONCE: [&str; 15] = [
     "grant_type",
     "scope",
     "client_id",
@@ -311,8 +313,12 @@ const NEVER_IN_QUERY: [&str; 6] =
 impl<'a> Received<'a> {
     /// The form, if it is one, and if nothing of it stands in the URL.
     pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
-        if !self.content_type.is_some_and(is_form) {
-            return Err(Refusal::ContentType);
+        let is_form = self.content_type.is_some_and(is_form);
+        match (self.dialect, is_form) {
+            (Dialect::Keycloak, true) => return Form::parse(self.body),
+            (Dialect::Keycloak, false) => return Ok(Form::default()),
+            (Dialect::Rfc, true) => {}
+            (Dialect::Rfc, false) => return Err(Refusal::ContentType),
         }
         let query = Form::parse(self.query.unwrap_or_default())?;
         if query.names().any(|name| ONCE.contains(&name) || NEVER_IN_QUERY.contains(&name)) {
@@ -320,19 +326,34 @@ impl<'a> Received<'a> {
         }
         Form::parse(self.body)
     }
+
+    /// The parameter that was sent twice and must not be.
+    pub(crate) fn repeated(&self, form: &Form<'_>) -> Option<&'static str> {
+        form.first_repeated(&ONCE).or_else(|| match self.dialect {
+            Dialect::Rfc => None,
+            Dialect::Keycloak => form.repeats_any().then_some("(any)"),
+        })
+    }
+
+    /// All values of a parameter, where there is a form.
+    pub fn values(&self, name: &str) -> Vec<Secret> {
+        let form = self.form().unwrap_or_default();
+        form.all(name).map(Secret::new).collect()
+    }
 }
 
 impl TokenRequest {
     /// Reads headers and form.
     pub fn parse(received: &Received<'_>) -> Result<Self, Refusal> {
         let form = received.form()?;
-        let grant = Grant::from_form(&form, received.grant);
+        let grant = Grant::from_form(&form, received);
         Ok(Self { credentials: Credentials::from_form(&form, received)?, grant })
     }
 }
 
 impl Grant {
-    fn from_form(form: &Form<'_>, declared: Option<GrantType>) -> Result<Self, Refusal> {
+    fn from_form(form: &Form<'_>, received: &Received<'_>) -> Result<Self, Refusal> {
+        let declared = received.grant;
         let grant = match (form.get("grant_type"), declared) {
             (None, None) => return Err(Refusal::MissingParameter("grant_type")),
             (None, Some(declared)) => declared,
@@ -343,7 +364,7 @@ impl Grant {
                     .ok_or_else(|| Refusal::UnsupportedGrant(excerpt(name)))?
             }
         };
-        if let Some(name) = form.first_repeated(&ONCE) {
+        if let Some(name) = received.repeated(form) {
             return Err(Refusal::RepeatedParameter(name));
         }
         let scope =
@@ -417,6 +438,9 @@ impl Credentials {
         if received.authorization_repeated {
             return Err(Refusal::MalformedRequest("more than one Authorization header"));
         }
+        if received.dialect == Dialect::Keycloak {
+            return Ok(keycloak::credentials(form, received.authorization));
+        }
         if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
             if let Some(name) = form.first_repeated(&["client_assertion", "client_assertion_type"])
             {
@@ -444,9 +468,7 @@ impl Credentials {
             }
             _ => None,
         };
-        let Some(header) =
-            received.authorization.filter(|_| !(received.form_wins && in_form.is_some()))
-        else {
+        let Some(header) = received.authorization else {
             return Ok(match in_form {
                 Some(presented) => Self::Secret { presented, raw: None },
                 None => Self::None { client_id: form.get("client_id").map(str::to_owned) },
@@ -855,7 +877,7 @@ mod tests {
             content_type: Some(FORM),
             authorization: Some(header.as_bytes()),
             body: body.as_bytes(),
-            form_wins: true,
+            dialect: Dialect::Keycloak,
             ..Received::default()
         };
         assert_eq!(TokenRequest::parse(&received).unwrap().credentials.client_id(), Some("c"));

@@ -20,7 +20,7 @@ use tokenry_store::{Change, Item, Revision, Store, StoreError};
 use crate::admission::Admission;
 use crate::clients::Clients;
 use crate::clock::{Clock, NoEntropy, random};
-use crate::dialect::{Place, Voice};
+use crate::dialect::{Place, Voice, not_found};
 use crate::directory::{Directory, RealmState, Resource};
 use crate::endpoint::Walk;
 use crate::fetch::{Fetch, HttpsFetch};
@@ -304,7 +304,7 @@ impl App {
             return error(StatusCode::BAD_REQUEST, "invalid_request");
         };
         let Some((route, rest)) = directory.find(&host, parts.uri.path()) else {
-            return not_found(directory.speaks_keycloak(&host), parts.uri.path());
+            return not_found(directory.realm_of(&host, parts.uri.path()));
         };
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
@@ -379,11 +379,6 @@ fn host(parts: &Parts) -> Option<Cow<'_, str>> {
     } else {
         Cow::Borrowed(host)
     })
-}
-
-fn not_found(keycloak: bool, path: &str) -> Response<Body> {
-    let realm = keycloak && path.strip_prefix("/auth").unwrap_or(path).starts_with("/realms/");
-    error(StatusCode::NOT_FOUND, if realm { "Realm does not exist" } else { "not_found" })
 }
 
 /// Families that this node revoked since its last snapshot.

@@ -202,6 +202,10 @@ impl Directory {
                     [Some(base.to_owned()), old.map(str::to_owned), new].into_iter().flatten()
                 {
                     at(base.clone(), Resource::Document(Arc::clone(&about)));
+                    for name in ["openid-configuration", "oauth-authorization-server"] {
+                        let path = format!("{base}/.well-known/{name}");
+                        at(path, Resource::Document(Arc::clone(&metadata)));
+                    }
                     let base = format!("{base}/protocol/openid-connect");
                     at(format!("{base}/certs"), Resource::Document(Arc::clone(&jwks)));
                     for (path, place) in [
@@ -209,6 +213,7 @@ impl Directory {
                         ("token/introspect", Place::Introspection),
                         ("revoke", Place::Revocation),
                         ("logout", Place::Logout),
+                        ("userinfo", Place::UserInfo),
                     ] {
                         at(format!("{base}/{path}"), Resource::Clients(place, None));
                     }
@@ -258,10 +263,16 @@ impl Directory {
         has_many.then_some((route, Some(last)))
     }
 
-    /// Whether any realm of this host speaks Keycloak's dialect, so that what is not found is told in it.
-    pub(crate) fn speaks_keycloak(&self, host: &str) -> bool {
-        let routes = self.hosts.get(host).into_iter().flat_map(HashMap::values);
-        routes.into_iter().any(|route| route.realm.realm.dialect == Dialect::Keycloak)
+    /// Whether a path that is not found lies in a realm, where the host speaks Keycloak's dialect and so tells.
+    pub(crate) fn realm_of(&self, host: &str, path: &str) -> Option<bool> {
+        let routes = self.hosts.get(host)?;
+        let is_keycloak = |route: &Route| route.realm.realm.dialect == Dialect::Keycloak;
+        let below = path.strip_prefix("/auth").unwrap_or(path).starts_with("/realms/");
+        if !below || !routes.values().any(is_keycloak) {
+            return None;
+        }
+        let mut above = path.match_indices('/').filter_map(|(end, _)| routes.get(path.get(..end)?));
+        Some(above.any(is_keycloak))
     }
 
     /// All realms.

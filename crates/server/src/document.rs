@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use tokenry_core::realm::Dialect;
 
+use crate::dialect::{decorate, not_for_documents};
 use crate::http_answer::{Body, full};
 
 /// A document with its validator.
 #[derive(Debug)]
 pub(crate) struct Document {
     content_type: &'static str,
+    dialect: Dialect,
     body: Bytes,
     etag: HeaderValue,
 }
@@ -17,12 +20,13 @@ pub(crate) struct Document {
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 impl Document {
-    pub(crate) fn new(content_type: &'static str, body: String) -> Self {
+    pub(crate) fn new(dialect: Dialect, content_type: &'static str, body: String) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
         let hex: String = digest.as_ref()[..8].iter().map(|b| format!("{b:02x}")).collect();
         let etag = HeaderValue::try_from(format!("\"{hex}\""));
         Self {
             content_type,
+            dialect,
             body: Bytes::from(body),
             etag: etag.unwrap_or(const { HeaderValue::from_static("\"-\"") }),
         }
@@ -33,10 +37,13 @@ impl Document {
         const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
         if *method == Method::OPTIONS || !matches!(*method, Method::GET | Method::HEAD) {
             let options = *method == Method::OPTIONS;
-            let status =
-                if options { StatusCode::NO_CONTENT } else { StatusCode::METHOD_NOT_ALLOWED };
-            let mut response = full(status, Bytes::new());
+            let mut response = if options {
+                full(StatusCode::NO_CONTENT, Bytes::new())
+            } else {
+                not_for_documents(self.dialect)
+            };
             response.headers_mut().insert(header::ALLOW, ALLOW);
+            decorate(self.dialect, response.headers_mut());
             return response;
         }
         let fresh = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
@@ -58,6 +65,7 @@ impl Document {
         headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        decorate(self.dialect, headers);
         response
     }
 }

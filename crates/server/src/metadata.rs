@@ -7,6 +7,7 @@ use tokenry_core::realm::{ClientAuthentication, Dialect, Profile};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Realm, Timestamp};
 
+use crate::dialect::keycloak_name;
 use crate::directory::RealmState;
 use crate::document::Document;
 use crate::json::Object;
@@ -17,7 +18,7 @@ pub(crate) fn jwks(state: &RealmState, now: Timestamp) -> Document {
         Dialect::Rfc => "application/jwk-set+json",
         Dialect::Keycloak => "application/json",
     };
-    Document::new(content_type, state.keyring.jwks(now))
+    Document::new(state.realm.dialect, content_type, state.keyring.jwks(now))
 }
 
 /// What Keycloak says at the realm's own address, for adapters that know no JWKS.
@@ -26,13 +27,13 @@ pub(crate) fn keycloak_realm(state: &RealmState, now: Timestamp) -> Document {
     let issuer = realm.issuer.as_str();
     let key = state.keyring.public_der(realm.tokens.signing, now).unwrap_or_default();
     let body = Object::with_capacity(1024)
-        .string("realm", realm.issuer.path().rsplit('/').next().unwrap_or_default())
+        .string("realm", keycloak_name(realm))
         .string("public_key", &BASE64_STANDARD.encode(key))
         .string("token-service", &format!("{issuer}/protocol/openid-connect"))
         .string("account-service", &format!("{issuer}/account"))
         .number("tokens-not-before", realm.not_before.as_secs())
         .end();
-    Document::new("application/json", body)
+    Document::new(realm.dialect, "application/json;charset=UTF-8", body)
 }
 
 /// Where tokens are to be had.
@@ -90,10 +91,11 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .string("issuer", issuer)
         .string("token_endpoint", &token_endpoint(realm))
         .string("introspection_endpoint", &at("introspect", "token/introspect"))
-        .string("revocation_endpoint", &at("revoke", "revoke"))
         .then(|o| match realm.dialect {
             Dialect::Rfc => o,
-            Dialect::Keycloak => o.string("end_session_endpoint", &at("", "logout")),
+            Dialect::Keycloak => o
+                .string("userinfo_endpoint", &at("", "userinfo"))
+                .string("end_session_endpoint", &at("", "logout")),
         })
         .string("jwks_uri", &at("jwks", "certs"))
         .then(|o| match (&realm.registration, realm.dialect) {
@@ -113,16 +115,34 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .strings("introspection_endpoint_auth_methods_supported", proving)
         .strings("introspection_endpoint_auth_signing_alg_values_supported", admitted(realm))
         .strings("introspection_signing_alg_values_supported", [realm.tokens.signing_name()])
+        .then(|o| match realm.dialect {
+            Dialect::Rfc if realm.scopes.is_empty() => o,
+            Dialect::Rfc => o.strings("scopes_supported", realm.scopes.tokens()),
+            Dialect::Keycloak => openid(o, realm),
+        })
+        .strings("dpop_signing_alg_values_supported", admitted(realm))
+        .string("revocation_endpoint", &at("revoke", "revoke"))
         .strings("revocation_endpoint_auth_methods_supported", methods)
         .strings("revocation_endpoint_auth_signing_alg_values_supported", admitted(realm))
-        .strings("dpop_signing_alg_values_supported", admitted(realm))
-        .then(|o| {
-            if realm.scopes.is_empty() {
-                o
-            } else {
-                o.strings("scopes_supported", realm.scopes.tokens())
-            }
-        })
         .end();
-    Document::new("application/json", body)
+    Document::new(realm.dialect, "application/json", body)
+}
+
+/// What OpenID Connect Discovery 1.0 §3 adds, in Keycloak's order.
+///
+/// Left out is what no machine asks for: `authorization_endpoint` and all that belongs to it, device and CIBA
+/// endpoints, registration, encryption, front and back channel logout. Spring, Quarkus and oauth2-proxy read the
+/// document without them.
+fn openid(object: Object, realm: &Realm) -> Object {
+    const CLAIMS: [&str; 8] =
+        ["iss", "sub", "aud", "exp", "iat", "preferred_username", "acr", "azp"];
+    let others = realm.scopes.tokens().filter(|token| *token != "openid");
+    object
+        .strings("claims_supported", CLAIMS)
+        .strings("claim_types_supported", ["normal"])
+        .boolean("claims_parameter_supported", false)
+        .strings("scopes_supported", ["openid"].into_iter().chain(others))
+        .boolean("request_parameter_supported", false)
+        // Where it is left out it is taken for true.
+        .boolean("request_uri_parameter_supported", false)
 }

@@ -24,7 +24,7 @@ pub fn client_credentials(
     let registration = client.registration();
     let realm = circumstances.realm;
     let target = Target::of(realm, registration, &asked.resources, None)?;
-    let scope = granted_scope(registration, asked.scope)?;
+    let scope = granted_scope(realm, registration, asked.scope)?;
     let grant = GrantType::ClientCredentials;
     let mut issue = issue(client, grant, Subject::Client, scope, target, circumstances)?;
     let policy = refresh_policy(realm, registration);

@@ -29,7 +29,7 @@ pub fn jwt_bearer(
     let registration = client.registration();
     let target = Target::of(circumstances.realm, registration, &asked.resources, None)?;
     let explicit = asked.scope.is_some();
-    let scope = granted_scope(registration, asked.scope)?;
+    let scope = granted_scope(circumstances.realm, registration, asked.scope)?;
     let scope = match scope.first_outside(trusted) {
         Some(outside) if explicit => return Err(Refusal::ScopeNotAllowed(excerpt(outside))),
         Some(_) => within(&scope, trusted),

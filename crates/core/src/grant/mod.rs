@@ -9,10 +9,10 @@ use crate::binding::Binding;
 use crate::client::{AuthenticatedClient, Proof};
 use crate::family::{FamilyId, Rotation};
 use crate::jose::Algorithm;
-use crate::realm::{ClientAuthentication, Profile, RefreshPolicy};
+use crate::realm::{ClientAuthentication, Dialect, Profile, RefreshPolicy};
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::GrantType;
-use crate::{Client, Realm, Refusal, Scope, Timestamp};
+use crate::{Client, Realm, Refusal, Scope, Timestamp, keycloak};
 
 mod client_credentials;
 mod jwt_bearer;
@@ -130,10 +130,14 @@ fn issue(
     let client = client.registration();
     let issued_at = now.trunc_to_secs();
     let access = client.access.unwrap_or(realm.tokens.access);
+    let scope = target.narrowed(scope)?;
+    // Keycloak gives one to machines as well, and with each refresh.
+    let asked = realm.dialect == Dialect::Keycloak && scope.contains(OPENID);
     Ok(Issue {
+        id_token: asked && !matches!(subject, Subject::Other { .. }),
         grant,
         subject,
-        scope: target.narrowed(scope)?,
+        scope,
         algorithm: client.signing.unwrap_or(realm.tokens.signing),
         jti: circumstances.jti(),
         issued_at,
@@ -143,7 +147,6 @@ fn issue(
         act: None,
         family: None,
         refresh: Refresh::None,
-        id_token: false,
         opaque: client.particulars().opaque.unwrap_or(realm.tokens.opaque),
         client: Arc::clone(client),
     })
@@ -214,7 +217,10 @@ fn allowed(client: &AuthenticatedClient, grant: GrantType) -> Result<(), Refusal
 /// The scope that is granted: what was asked for, if the client may have all of it; its default otherwise.
 ///
 /// `openid` is no access right but a question for an ID token; it is dropped where the client has no such scope.
-fn granted_scope(client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal> {
+fn granted_scope(realm: &Realm, client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal> {
+    if realm.dialect == Dialect::Keycloak {
+        return keycloak::granted_scope(client, asked.as_ref());
+    }
     let Some(mut asked) = asked else {
         return Ok(client.default_scope.clone().unwrap_or_else(|| client.scope.clone()));
     };
@@ -224,7 +230,7 @@ fn granted_scope(client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal
     if !client.scope.contains(OPENID) {
         let without = asked.without(OPENID);
         if without.is_empty() && !asked.is_empty() {
-            return granted_scope(client, None);
+            return granted_scope(realm, client, None);
         }
         asked = without;
     }
@@ -235,7 +241,7 @@ fn granted_scope(client: &Client, asked: Option<Scope>) -> Result<Scope, Refusal
 }
 
 /// The scope token that asks for an ID token (OpenID Connect Core §3.1.2.1).
-const OPENID: &str = "openid";
+pub(crate) const OPENID: &str = "openid";
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use super::{
     refresh_policy,
 };
 use crate::client::AuthenticatedClient;
-use crate::realm::Profile;
+use crate::realm::{Dialect, Profile};
 use crate::refresh::Subject;
 use crate::request::{Asked, GrantType};
-use crate::{Realm, Refusal, User};
+use crate::{Realm, Refusal, Scope, User};
 
 /// A user whose password was checked.
 ///
@@ -39,6 +39,18 @@ impl<'a> AuthenticatedUser<'a> {
         }
         allowed(client, GrantType::Password)
     }
+
+    /// Whether this scope is refused before a password is compared, as Keycloak has it.
+    pub fn may_ask_for(
+        realm: &Realm,
+        client: &AuthenticatedClient,
+        scope: Option<&Scope>,
+    ) -> Result<(), Refusal> {
+        if realm.dialect == Dialect::Keycloak {
+            granted_scope(realm, client.registration(), scope.cloned())?;
+        }
+        Ok(())
+    }
 }
 
 /// Decides a password request.
@@ -54,9 +66,9 @@ pub fn password(
         || asked.scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
     let subject = Subject::User { name: user.user.name.clone(), id: user.user.subject.clone() };
     let target = Target::of(circumstances.realm, registration, &asked.resources, None)?;
-    let scope = granted_scope(registration, asked.scope)?;
+    let scope = granted_scope(circumstances.realm, registration, asked.scope)?;
     let mut issue = issue(client, GrantType::Password, subject, scope, target, circumstances)?;
-    issue.id_token = id_token;
+    issue.id_token |= id_token;
     if let Some(policy) = refresh_policy(circumstances.realm, registration) {
         begin_family(&mut issue, client, policy, circumstances);
     }

@@ -3,10 +3,10 @@
 use super::{Circumstances, Issue, OPENID, Refresh, Target, allowed, issue, refresh_policy};
 use crate::client::AuthenticatedClient;
 use crate::family::Rotation;
-use crate::realm::Rotate;
+use crate::realm::{Dialect, Rotate};
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::{Asked, GrantType, excerpt};
-use crate::{Client, Realm, Refusal, Scope, Timestamp, User};
+use crate::{Client, Realm, Refusal, Scope, Timestamp, User, keycloak};
 
 /// What is known of a refresh token beyond what it says itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,12 +38,15 @@ pub fn refresh_token(
     }
     let policy = refresh_policy(realm, registration).ok_or(Refusal::GrantNotAllowed)?;
     let target = Target::of(realm, registration, &asked.resources, Some(&token.audience))?;
+    let is_keycloak = realm.dialect == Dialect::Keycloak;
 
     // RFC 6749 §6: "MUST NOT include any scope not originally granted", and what the client lost since is lost.
-    let granted: Scope = token.scope.tokens().filter(|t| registration.scope.contains(t)).collect();
+    let keeps = |t: &str| registration.scope.contains(t) || (is_keycloak && t == OPENID);
+    let granted: Scope = token.scope.tokens().filter(|t| keeps(t)).collect();
     let scope = asked.scope;
     let asked_openid = scope.as_ref().is_some_and(|scope| scope.contains(OPENID));
     let scope = match scope.map(|s| if granted.contains(OPENID) { s } else { s.without(OPENID) }) {
+        asked if is_keycloak => keycloak::refreshed_scope(registration, granted, asked.as_ref())?,
         None => granted,
         Some(asked) if asked.is_empty() => granted,
         Some(asked) => match asked.first_outside(&granted) {
@@ -57,7 +60,7 @@ pub fn refresh_token(
     let grant = GrantType::RefreshToken;
     let mut issue = issue(client, grant, subject, scope, target, circumstances)?;
     issue.family = Some(token.family);
-    issue.id_token = about_user && (realm.tokens.id_token || asked_openid);
+    issue.id_token |= about_user && (realm.tokens.id_token || asked_openid);
     issue.refresh = match policy.policy {
         Rotate::Keep => Refresh::None,
         Rotate::Reissue => Refresh::Give(token.successor(token.generation, now, policy)),

@@ -7,11 +7,18 @@ use serde_json::Value;
 use tokenry_core::grant::Issue;
 use tokenry_core::refresh::Subject;
 use tokenry_core::refusal::ErrorCode;
+use tokenry_core::request::{GrantType, Received};
 use tokenry_core::{Realm, Refusal};
 
 use super::{DPOP, Granted, Place, Told, confirmed, not_before, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
+
+pub(super) mod id_token;
+pub(super) mod userinfo;
+
+/// How much of a scope that was refused is repeated. Nobody asks for more and means it.
+const MAX_REPEATED: usize = 500;
 
 /// Keycloak looks at `grant_type` before it looks at the client.
 pub(super) fn comes_first(refusal: &Refusal) -> bool {
@@ -19,7 +26,9 @@ pub(super) fn comes_first(refusal: &Refusal) -> bool {
 }
 
 /// Keycloak's status, code and text for each refusal. It never sends a challenge.
-pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
+///
+/// Some of its texts depend on what was asked for, or repeat it.
+pub(super) fn tell(refusal: &Refusal, place: Place, received: &Received<'_>) -> Told {
     const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
     let (status, code, text) = match refusal {
         // Introspection has one answer to all who are not clients.
@@ -34,9 +43,6 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
         }
         Refusal::TokenOfAnotherClient if place == Place::Revocation => {
             (400, "invalid_request", Some("Unmatching clients".into()))
-        }
-        Refusal::TokenOfAnotherClient => {
-            (400, "invalid_grant", Some("Invalid refresh token".into()))
         }
         Refusal::ContentType => (415, "HTTP 415 Unsupported Media Type", None),
         Refusal::MalformedRequest(_) => (400, "invalid_request", Some("Invalid request".into())),
@@ -56,9 +62,8 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
         Refusal::RepeatedParameter(_) => {
             (400, "invalid_request", Some("duplicated parameter".into()))
         }
-        Refusal::MalformedScope => (400, "invalid_scope", Some("Invalid scopes".into())),
-        Refusal::ScopeNotAllowed(scope) => {
-            (400, "invalid_scope", Some(format!("Invalid scopes: {}", printable(scope))))
+        Refusal::MalformedScope | Refusal::ScopeNotAllowed(_) => {
+            (400, "invalid_scope", Some(format!("Invalid scopes: {}", asked_scope(received))))
         }
         Refusal::UnsupportedGrant(_) => {
             (400, "unsupported_grant_type", Some("Unsupported grant_type".into()))
@@ -92,17 +97,31 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
         | Refusal::UnknownClient
         | Refusal::UnsupportedAssertion
         | Refusal::UnsupportedScheme => (401, "invalid_client", Some(CREDENTIALS.into())),
-        Refusal::GrantNotAllowed => {
-            (400, "unauthorized_client", Some("Client not allowed for this grant".into()))
-        }
+        Refusal::GrantNotAllowed => match asked_grant(received) {
+            Some(GrantType::ClientCredentials) => (
+                401,
+                "unauthorized_client",
+                Some("Client not enabled to retrieve service account".into()),
+            ),
+            Some(GrantType::Password) => (
+                400,
+                "unauthorized_client",
+                Some("Client not allowed for direct access grants".into()),
+            ),
+            _ => (400, "unauthorized_client", Some("Client not allowed for this grant".into())),
+        },
         Refusal::WrongPassword => (401, "invalid_grant", Some("Invalid user credentials".into())),
+        Refusal::UserDisabled if asked_grant(received) == Some(GrantType::RefreshToken) => {
+            (400, "invalid_grant", Some("User disabled".into()))
+        }
         Refusal::UserDisabled => (400, "invalid_grant", Some("Account disabled".into())),
         Refusal::NotARefreshToken => (400, "invalid_grant", Some("Invalid refresh token".into())),
         Refusal::RefreshTokenExpired => (400, "invalid_grant", Some("Token is not active".into())),
-        Refusal::RefreshTokenStale | Refusal::RefreshTokenReused => {
-            (400, "invalid_grant", Some("Stale token".into()))
+        Refusal::RefreshTokenStale => (400, "invalid_grant", Some("Stale token".into())),
+        Refusal::RefreshTokenReused => {
+            (400, "invalid_grant", Some("Maximum allowed refresh token reuse exceeded".into()))
         }
-        Refusal::RefreshTokenOfAnotherClient => (
+        Refusal::RefreshTokenOfAnotherClient | Refusal::TokenOfAnotherClient => (
             400,
             "invalid_grant",
             Some("Invalid refresh token. Token client and authorized client don't match".into()),
@@ -118,9 +137,18 @@ pub(super) fn tell(refusal: &Refusal, place: Place) -> Told {
     }
 }
 
-/// What RFC 6749 §5.2 admits in a description.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, ' '..='!' | '#'..='[' | ']'..='~')).collect()
+fn asked_grant(received: &Received<'_>) -> Option<GrantType> {
+    let named =
+        || received.values("grant_type").first().and_then(|name| GrantType::named(name.expose()));
+    received.grant.or_else(named)
+}
+
+/// The scope as it was sent, as far as RFC 6749 §5.2 admits it in a description.
+fn asked_scope(received: &Received<'_>) -> String {
+    let sent = received.values("scope");
+    let sent = sent.first().map_or("", |scope| scope.expose());
+    let admitted = sent.chars().filter(|c| matches!(c, ' '..='!' | '#'..='[' | ']'..='~'));
+    admitted.take(MAX_REPEATED).collect()
 }
 
 /// Keycloak's fields in Keycloak's order.
@@ -151,14 +179,7 @@ pub(super) fn answer(realm: &Realm, granted: &Granted<'_>, token_type: &str) -> 
 
 /// Keycloak's claims: `typ` and `azp` in the payload, a service account as the subject.
 pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> String {
-    let (subject, username) = match &issue.subject {
-        Subject::User { name, id } => (id.clone(), name.clone()),
-        // No grant of this dialect is about others.
-        Subject::Other { id } => (id.clone(), id.clone()),
-        Subject::Client => {
-            (service_account(realm, &issue.client.id), service_account_name(&issue.client.id))
-        }
-    };
+    let (subject, username) = account(realm, &issue.subject, &issue.client.id);
     let object = Object::with_capacity(768)
         .number("exp", issue.expires_at.as_secs())
         .number("iat", issue.issued_at.as_secs())
@@ -175,14 +196,32 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> Strin
         .string("acr", "1")
         .then(|o| confirmed(o, &issue.binding))
         .string("scope", issue.scope.as_str());
-    let object = match issue.subject {
+    described(object, issue, peer, &username).end()
+}
+
+/// Who a token is about, beside its `sub`: a service account with the address that it was given to.
+fn described(object: Object, issue: &Issue, peer: IpAddr, username: &str) -> Object {
+    let object = object.boolean("email_verified", false);
+    match issue.subject {
         Subject::Client => object
             .string("clientHost", &peer.to_string())
+            .string("preferred_username", username)
             .string("clientAddress", &peer.to_string())
             .string("client_id", &issue.client.id),
-        Subject::User { .. } | Subject::Other { .. } => object,
-    };
-    object.boolean("email_verified", false).string("preferred_username", &username).end()
+        Subject::User { .. } | Subject::Other { .. } => {
+            object.string("preferred_username", username)
+        }
+    }
+}
+
+/// The `sub` and the name of whom a token is about.
+fn account(realm: &Realm, subject: &Subject, client: &str) -> (String, String) {
+    match subject {
+        Subject::User { name, id } => (id.clone(), name.clone()),
+        // No grant of this dialect is about others.
+        Subject::Other { id } => (id.clone(), id.clone()),
+        Subject::Client => (service_account(realm, client), service_account_name(client)),
+    }
 }
 
 /// What introspection says: everything that the token says, and three members more.
@@ -193,13 +232,7 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
             (claims.clone(), &token.client, name.unwrap_or_default().to_owned())
         }
         Token::Refresh(token) => {
-            let (subject, username) = match &token.subject {
-                Subject::User { name, id } => (id.clone(), name.clone()),
-                Subject::Other { id } => (id.clone(), id.clone()),
-                Subject::Client => {
-                    (service_account(realm, &token.client), service_account_name(&token.client))
-                }
-            };
+            let (subject, username) = account(realm, &token.subject, &token.client);
             let claims = Object::with_capacity(512)
                 .number("exp", token.expires_at.as_secs())
                 .number("iat", token.issued_at.as_secs())
@@ -209,19 +242,26 @@ pub(super) fn introspection(realm: &Realm, token: &Token) -> String {
                 .string("typ", "Refresh")
                 .string("azp", &token.client)
                 .string("sid", &token.family.to_string())
+                .string("acr", "1")
                 .string("scope", token.scope.as_str())
                 .then(|o| confirmed(o, &token.binding))
+                .boolean("email_verified", false)
+                .string("preferred_username", &username)
                 .end();
             (claims, &token.client, username)
         }
     };
     // A service account's token names its client already.
     let named = matches!(token, Token::Access(token, _) if token.claims.client_id.is_some());
-    let bound = matches!(token, Token::Access(token, _) if token.is_bound_to_key());
+    let kind = match token {
+        Token::Access(token, _) if token.is_bound_to_key() => DPOP,
+        Token::Access(..) => "Bearer",
+        Token::Refresh(_) => "Refresh",
+    };
     Object::continued(claims)
         .then(|o| if named { o } else { o.string("client_id", client) })
         .string("username", &username)
-        .string("token_type", if bound { DPOP } else { "Bearer" })
+        .string("token_type", kind)
         .boolean("active", true)
         .end()
 }
@@ -249,13 +289,17 @@ fn service_account(realm: &Realm, client: &str) -> String {
     uuid_text(&id)
 }
 
+/// What Keycloak calls the realm: the end of its issuer.
+pub(super) fn realm_name(realm: &Realm) -> &str {
+    realm.issuer.path().rsplit('/').next().unwrap_or_default()
+}
+
 /// The security headers that Keycloak sends with every JSON answer.
 pub(super) fn decorate(headers: &mut HeaderMap) {
-    const HEADERS: [(HeaderName, &str); 5] = [
+    const HEADERS: [(HeaderName, &str); 4] = [
         (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
         (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_XSS_PROTECTION, "1; mode=block"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in HEADERS {

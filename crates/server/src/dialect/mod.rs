@@ -10,11 +10,13 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokenry_core::Binding;
 use tokenry_core::family::hyphenated;
 use tokenry_core::grant::Issue;
+use tokenry_core::introspection::AccessToken;
 use tokenry_core::realm::{Dialect, Endpoint};
 use tokenry_core::refusal::ErrorCode;
+use tokenry_core::request::Received;
 use tokenry_core::{Realm, Refusal, Secret, Timestamp};
 
-use crate::endpoint::Token;
+use crate::endpoint::{Denied, Token};
 use crate::http_answer::{Body, error, full, json};
 use crate::json::Object;
 
@@ -33,6 +35,8 @@ pub(crate) enum Place {
     Logout,
     /// RFC 7591.
     Registration,
+    /// Keycloak's: who an access token is about (OpenID Connect Core §5.3).
+    UserInfo,
 }
 
 impl Place {
@@ -44,6 +48,7 @@ impl Place {
             Self::Revocation => "revocation",
             Self::Logout => "logout",
             Self::Registration => "registration",
+            Self::UserInfo => "userinfo",
         }
     }
 }
@@ -99,16 +104,16 @@ impl Voice<'_> {
         }
     }
 
-    /// Whether credentials in the form win over the header.
-    pub(crate) fn form_wins(&self) -> bool {
+    /// Whether a client that is disabled is told so before its secret is compared.
+    pub(crate) fn disabled_comes_first(&self) -> bool {
         self.realm.dialect == Dialect::Keycloak
     }
 
     /// The answer to a request that is refused.
-    pub(crate) fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+    pub(crate) fn refuse(&self, refusal: &Refusal, received: &Received<'_>) -> Response<Body> {
         let mut told = match self.realm.dialect {
             Dialect::Rfc => rfc::tell(refusal),
-            Dialect::Keycloak => keycloak::tell(refusal, self.place),
+            Dialect::Keycloak => keycloak::tell(refusal, self.place, received),
         };
         let status = self.endpoint.and_then(|e| e.invalid_grant_status);
         if let Some(status) = status.filter(|_| refusal.code() == ErrorCode::InvalidGrant) {
@@ -162,11 +167,21 @@ impl Voice<'_> {
         }
     }
 
-    /// The answer to a revocation; whether it was `known` as a token of this realm.
-    pub(crate) fn revoked(&self, known: bool) -> Response<Body> {
+    /// What the userinfo endpoint says of whom a token is about.
+    pub(crate) fn user_info(&self, token: &AccessToken) -> Response<Body> {
+        json(StatusCode::OK, keycloak::userinfo::answer(token))
+    }
+
+    /// The answer to a bearer who is told nothing.
+    pub(crate) fn denied(&self, why: Denied) -> Response<Body> {
+        keycloak::userinfo::denied(self.realm, why)
+    }
+
+    /// The answer to a revocation; whether there was something to revoke.
+    pub(crate) fn revoked(&self, was_good: bool) -> Response<Body> {
         let mut response = match (self.realm.dialect, self.place) {
             (Dialect::Keycloak, Place::Logout) => full(StatusCode::NO_CONTENT, Bytes::new()),
-            (Dialect::Keycloak, _) if !known => json(StatusCode::OK, keycloak::unknown_token()),
+            (Dialect::Keycloak, _) if !was_good => json(StatusCode::OK, keycloak::unknown_token()),
             _ => full(StatusCode::OK, Bytes::new()),
         };
         let no_store = const { HeaderValue::from_static("no-store") };
@@ -174,14 +189,15 @@ impl Voice<'_> {
         self.decorated(response)
     }
 
-    /// The answer to another method than POST.
-    pub(crate) fn only_post(&self) -> Response<Body> {
+    /// The answer to a method that is not for this place.
+    pub(crate) fn wrong_method(&self) -> Response<Body> {
         let code = match self.realm.dialect {
             Dialect::Rfc => "invalid_request",
             Dialect::Keycloak => "HTTP 405 Method Not Allowed",
         };
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, code);
-        response.headers_mut().insert(header::ALLOW, const { HeaderValue::from_static("POST") });
+        let allowed = if self.place == Place::UserInfo { "GET, POST" } else { "POST" };
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         self.decorated(response)
     }
 
@@ -192,7 +208,10 @@ impl Voice<'_> {
     }
 
     /// The claims of the ID token (OpenID Connect Core §2).
-    pub(crate) fn id_claims(&self, issue: &Issue) -> String {
+    pub(crate) fn id_claims(&self, issue: &Issue, peer: IpAddr, access_token: &str) -> String {
+        if self.realm.dialect == Dialect::Keycloak {
+            return keycloak::id_token::claims(self.realm, issue, peer, access_token);
+        }
         let jti = uuid_text(&issue.jti);
         Object::with_capacity(384)
             .string("iss", self.realm.issuer.as_str())
@@ -206,9 +225,7 @@ impl Voice<'_> {
     }
 
     fn decorate(&self, headers: &mut HeaderMap) {
-        if self.realm.dialect == Dialect::Keycloak {
-            keycloak::decorate(headers);
-        }
+        decorate(self.realm.dialect, headers);
     }
 }
 
@@ -223,6 +240,42 @@ fn confirmed(object: Object, binding: &Binding) -> Object {
     let cnf = Object::with_capacity(128);
     let cnf = binding.members().fold(cnf, |cnf, (name, value)| cnf.string(name, &value));
     object.raw("cnf", &cnf.end())
+}
+
+/// Adds the headers that a dialect has on every answer.
+pub(crate) fn decorate(dialect: Dialect, headers: &mut HeaderMap) {
+    if dialect == Dialect::Keycloak {
+        keycloak::decorate(headers);
+    }
+}
+
+/// The answer to a method that a document does not have.
+pub(crate) fn not_for_documents(dialect: Dialect) -> Response<Body> {
+    match dialect {
+        Dialect::Rfc => full(StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
+        Dialect::Keycloak => error(StatusCode::METHOD_NOT_ALLOWED, "HTTP 405 Method Not Allowed"),
+    }
+}
+
+/// The answer where nothing is. A host where Keycloak is spoken tells whether at least the realm is there.
+pub(crate) fn not_found(realm: Option<bool>) -> Response<Body> {
+    let mut response = error(
+        StatusCode::NOT_FOUND,
+        match realm {
+            None => "not_found",
+            Some(true) => "HTTP 404 Not Found",
+            Some(false) => "Realm does not exist",
+        },
+    );
+    if realm.is_some() {
+        keycloak::decorate(response.headers_mut());
+    }
+    response
+}
+
+/// What Keycloak calls a realm.
+pub(crate) fn keycloak_name(realm: &Realm) -> &str {
+    keycloak::realm_name(realm)
 }
 
 /// `Basic realm="…"`; a realm's name has no character that would need escaping.

@@ -6,6 +6,7 @@ mod proof;
 mod register;
 mod revoke;
 mod token;
+mod userinfo;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::remote_keys::Place as PublishedAt;
 use crate::throttle::Target;
 
 pub(crate) use introspect::Token;
+pub(crate) use userinfo::Denied;
 
 /// Why a client does not get what it asks for.
 enum Failure {
@@ -98,15 +100,16 @@ fn received<'a>(parts: &'a Parts, body: &'a [u8], voice: Voice<'_>) -> Received<
         query: parts.uri.query().map(str::as_bytes),
         body,
         grant: voice.endpoint.map(|endpoint| endpoint.grant),
-        form_wins: voice.form_wins(),
+        dialect: voice.realm.dialect,
     }
 }
 
 impl Walk<'_> {
     /// Answers a request.
     pub(crate) async fn answer(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
-        if parts.method != Method::POST {
-            return self.voice.only_post();
+        let is_read = self.voice.place == Place::UserInfo && parts.method == Method::GET;
+        if parts.method != Method::POST && !is_read {
+            return self.voice.wrong_method();
         }
         let received = received(parts, body, self.voice);
         let mut who = Who::default();
@@ -118,18 +121,19 @@ impl Walk<'_> {
                 Box::pin(self.introspect(&received, &parts.headers, &mut who)).await
             }
             Place::Revocation | Place::Logout => Box::pin(self.revoke(&received, &mut who)).await,
+            Place::UserInfo => Box::pin(self.user_info(&received)).await,
             // Its requests are no forms, and come in another way.
-            Place::Registration => return self.voice.only_post(),
+            Place::Registration => return self.voice.wrong_method(),
         };
-        answered.unwrap_or_else(|failure| self.fail(failure, &who))
+        answered.unwrap_or_else(|failure| self.fail(failure, &who, &received))
     }
 
     /// Answers a request that cannot be granted.
-    fn fail(&self, failure: Failure, who: &Who) -> Response<Body> {
+    fn fail(&self, failure: Failure, who: &Who, received: &Received<'_>) -> Response<Body> {
         match failure {
             Failure::Refused(refusal) => {
                 self.tell_operator(&refusal, who);
-                let mut response = self.voice.refuse(&refusal);
+                let mut response = self.voice.refuse(&refusal, received);
                 if refusal == Refusal::NonceNeeded {
                     self.give_nonce(response.headers_mut());
                 }
@@ -237,7 +241,15 @@ impl Walk<'_> {
 
     async fn check(&self, presented: &Presented) -> Result<AuthenticatedClient, Failure> {
         let client = self.client(&presented.client_id).await?;
-        Ok(authenticate(presented, client.as_ref(), &self.app.pepper, self.now)?)
+        let checked = authenticate(presented, client.as_ref(), &self.app.pepper, self.now);
+        Ok(checked.map_err(|refusal| match client {
+            Some(client) if self.is_told_disabled(&client) => Refusal::ClientDisabled,
+            _ => refusal,
+        })?)
+    }
+
+    fn is_told_disabled(&self, client: &Client) -> bool {
+        !client.enabled && self.voice.disabled_comes_first()
     }
 
     /// An assertion is good once, also for a request that is refused later.
@@ -325,6 +337,7 @@ impl Walk<'_> {
     async fn missing(&self, client_id: Option<&str>) -> Failure {
         let Some(id) = client_id else { return Refusal::NoClientId.into() };
         match self.client(id).await {
+            Ok(Some(client)) if self.is_told_disabled(&client) => Refusal::ClientDisabled.into(),
             Ok(Some(_)) => Refusal::NoCredentials.into(),
             Ok(None) => Refusal::UnknownClient.into(),
             Err(failure) => failure,

@@ -315,7 +315,9 @@ impl Walk<'_> {
 
     fn deny(&self, denied: Denied) -> Response<Body> {
         let (status, code, description) = match denied {
-            Denied::Failure(failure) => return self.fail(failure, &Default::default()),
+            Denied::Failure(failure) => {
+                return self.fail(failure, &Default::default(), &Default::default());
+            }
             Denied::Method(allowed) => {
                 let mut response = json(
                     StatusCode::METHOD_NOT_ALLOWED,

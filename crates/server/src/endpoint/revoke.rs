@@ -13,6 +13,17 @@ use super::{Failure, Walk, Who, credential};
 use crate::dialect::Place;
 use crate::http_answer::Body;
 
+/// What a revocation met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Met {
+    /// No token of this realm.
+    Nothing,
+    /// One that was no longer good.
+    Ended,
+    /// One that was good until now.
+    Good,
+}
+
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
     ///
@@ -34,7 +45,7 @@ impl Walk<'_> {
                     return Err(Refusal::NotARefreshToken.into());
                 }
                 // "invalid tokens do not cause an error response" (RFC 7009 §2.2).
-                None => return Ok(false),
+                None => return Ok(Met::Nothing),
                 Some(Token::Access(token, _)) => (token.id, token.expires_at),
                 Some(Token::Refresh(token)) => {
                     let registration = client.registration();
@@ -43,18 +54,19 @@ impl Walk<'_> {
                     (token.family, end.max(self.now + self.state.longest_access()))
                 }
             };
-            if token.is_some_and(|token| token.client() != client.registration().id) {
+            if token.as_ref().is_some_and(|token| token.client() != client.registration().id) {
                 return Err(Refusal::TokenOfAnotherClient.into());
             }
+            let over = token.is_some_and(|token| self.is_over(&token));
             if until > self.now {
                 self.end(id, until).await?;
             }
-            Ok(true)
+            Ok(if over { Met::Ended } else { Met::Good })
         };
-        let known = revoked.await.inspect_err(|_: &Failure| {
+        let met = revoked.await.inspect_err(|_: &Failure| {
             who.client = Some(client.registration().id.clone());
         })?;
-        if known {
+        if met != Met::Nothing {
             self.state.metrics.revoked.inc();
             tracing::info!(
                 realm = self.state.realm.name,
@@ -65,7 +77,16 @@ impl Walk<'_> {
                 "token revoked"
             );
         }
-        Ok(self.voice.revoked(known))
+        Ok(self.voice.revoked(met == Met::Good))
+    }
+
+    /// Whether a token has expired, or ended with its family.
+    fn is_over(&self, token: &Token) -> bool {
+        let (expires_at, family) = match token {
+            Token::Access(token, _) => (token.expires_at, token.family),
+            Token::Refresh(token) => (token.expires_at, Some(token.family)),
+        };
+        expires_at <= self.now || family.is_some_and(|id| self.is_revoked(id))
     }
 
     /// Remembers durably, and at once on this node, that what has this identifier is no longer good.

@@ -79,6 +79,7 @@ impl Walk<'_> {
             }
             Grant::Password { username, password, asked } => {
                 AuthenticatedUser::may_be_asked(&self.state.realm, client)?;
+                AuthenticatedUser::may_ask_for(&self.state.realm, client, asked.scope.as_ref())?;
                 let user = self.state.user(&username);
                 let by = &client.registration().id;
                 let right = Box::pin(self.compare(by, &username, user, password)).await?;
@@ -207,7 +208,7 @@ impl Walk<'_> {
                 Some(text) => text.expose().to_owned(),
                 None => sign(Kind::Access, &self.voice.access_claims(issue, self.peer))?,
             };
-            let id_claims = issue.id_token.then(|| self.voice.id_claims(issue));
+            let id_claims = issue.id_token.then(|| self.voice.id_claims(issue, self.peer, &token));
             let id_token = id_claims.map(|claims| sign(Kind::Id, &claims)).transpose()?;
             if window.is_some() {
                 self.app.reuse.keep(self.state, issue, &token);

@@ -429,7 +429,16 @@ mod keycloak {
         }
         let refresh = format!("token={}", answer.field("refresh_token"));
         let told = ask(&house, "token/introspect", "billing", &refresh).await.json();
-        assert_eq!((&told["active"], &told["typ"]), (&json!(true), &json!("Refresh")));
+        for (name, value) in [
+            ("active", json!(true)),
+            ("typ", json!("Refresh")),
+            ("token_type", json!("Refresh")),
+            ("acr", json!("1")),
+            ("client_id", json!("billing")),
+            ("preferred_username", json!("service-account-billing")),
+        ] {
+            assert_eq!(told[name], value, "{name}");
+        }
 
         let body = format!("token={access}");
         let nobody = house.post_to(&format!("{BASE}/token/introspect"), &[], &body).await;
@@ -471,7 +480,8 @@ mod keycloak {
         let bad = ask(&house, "logout", "billing", "refresh_token=x").await;
         assert_eq!(error(&bad), (400, "invalid_grant".into(), "Invalid refresh token".into()));
         let foreign = ask(&house, "logout", "other", &refresh).await;
-        assert_eq!(foreign.refusal(), refusal(400, "invalid_grant"));
+        let not_its = "Invalid refresh token. Token client and authorized client don't match";
+        assert_eq!(error(&foreign), (400, "invalid_grant".into(), not_its.into()));
         let done = ask(&house, "logout", "billing", &refresh).await;
         assert_eq!((done.status.as_u16(), &*done.text), (204, ""));
         let told = ask(&house, "token/introspect", "billing", &access).await;
@@ -479,6 +489,31 @@ mod keycloak {
         let again =
             ask(&house, "token", "billing", &format!("grant_type=refresh_token&{refresh}")).await;
         assert_eq!(error(&again), (400, "invalid_grant".into(), "Session not active".into()));
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_no_longer_a_token_to_revoke() {
+        let house = keycloak().await;
+        let invalid = (200, "invalid_token".to_owned(), "Invalid token".to_owned());
+        let given = ask(&house, "token", "billing", CC).await;
+        let access = format!("token={}", given.field("access_token"));
+        let refresh = format!("token={}", given.field("refresh_token"));
+        // An access token that was revoked alone is still one.
+        for _ in 0..2 {
+            assert_eq!(ask(&house, "revoke", "billing", &access).await.text, "");
+        }
+        assert_eq!(ask(&house, "revoke", "billing", &refresh).await.text, "");
+        assert_eq!(error(&ask(&house, "revoke", "billing", &refresh).await), invalid);
+        assert_eq!(error(&ask(&house, "revoke", "billing", &access).await), invalid);
+
+        let given = ask(&house, "token", "billing", CC).await;
+        house.clock.advance(Duration::from_secs(300));
+        let access = format!("token={}", given.field("access_token"));
+        assert_eq!(error(&ask(&house, "revoke", "billing", &access).await), invalid);
+        let refresh = format!("refresh_token={}", given.field("refresh_token"));
+        house.clock.advance(Duration::from_secs(1500));
+        let done = ask(&house, "logout", "billing", &refresh).await;
+        assert_eq!(done.status.as_u16(), 204);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The Keycloak dialect.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
 use tokenry_core::realm::{Dialect, Rotate};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, Realm};
@@ -8,10 +9,10 @@ use tokenry_store::Change;
 
 use crate::house::{House, SECRET, basic, billing, client, realm, user};
 
-const TOKEN: &str = "/auth/realms/k/protocol/openid-connect/token";
+pub(crate) const TOKEN: &str = "/auth/realms/k/protocol/openid-connect/token";
 const CC: &str = "grant_type=client_credentials";
 
-fn keycloak() -> Realm {
+pub(crate) fn keycloak() -> Realm {
     let mut realm = Realm {
         issuer: "https://sso.example/auth/realms/k".parse().unwrap(),
         dialect: Dialect::Keycloak,
@@ -87,12 +88,13 @@ async fn refusals_have_keycloaks_status_code_and_text() {
     const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
     let house = House::of(keycloak()).await;
     let disabled = Client { enabled: false, ..client("disabled") };
-    let cc_only = Client { grants: [GrantType::ClientCredentials].into(), ..client("cc") };
+    let only_refreshes = Client { grants: [GrantType::RefreshToken].into(), ..client("cc") };
     house
         .change(vec![
             Change::PutClient(disabled),
             crate::house::put_credential("disabled", crate::house::credential("cred-006", SECRET)),
-            Change::PutClient(cc_only),
+            Change::PutClient(only_refreshes),
+            crate::house::put_credential("cc", crate::house::credential("cred-007", SECRET)),
             Change::PutUser(user("ada", "pw")),
         ])
         .await;
@@ -115,7 +117,42 @@ async fn refusals_have_keycloaks_status_code_and_text() {
             format!("{CC}&client_id=disabled&client_secret={SECRET}"),
             told(401, "invalid_client", CREDENTIALS),
         ),
+        (
+            format!("{CC}&client_id=disabled&client_secret=x"),
+            told(401, "invalid_client", CREDENTIALS),
+        ),
+        (format!("{CC}&client_id=disabled"), told(401, "invalid_client", CREDENTIALS)),
+        (format!("{CC}&client_id=&client_secret=x"), told(401, "invalid_client", CREDENTIALS)),
+        (format!("{CC}&client_secret=x"), told(401, "invalid_client", CREDENTIALS)),
         (format!("{CC}&{me}&scope=admin"), told(400, "invalid_scope", "Invalid scopes: admin")),
+        (
+            format!("{CC}&{me}&scope=read+admin+all"),
+            told(400, "invalid_scope", "Invalid scopes: read admin all"),
+        ),
+        (
+            format!("{CC}&client_id=cc&client_secret={SECRET}&scope=admin"),
+            told(401, "unauthorized_client", "Client not enabled to retrieve service account"),
+        ),
+        (
+            format!(
+                "grant_type=password&client_id=cc&client_secret={SECRET}&username=a&password=b"
+            ),
+            told(400, "unauthorized_client", "Client not allowed for direct access grants"),
+        ),
+        // Which parameters there are is looked at after the client, and before the grant.
+        (format!("{CC}&{me}&x=1&x=2"), told(400, "invalid_request", "duplicated parameter")),
+        (
+            format!("{CC}&client_id=billing&client_secret=x&scope=a&scope=b"),
+            told(401, "unauthorized_client", CREDENTIALS),
+        ),
+        (
+            format!("grant_type=refresh_token&{me}&scope=a&scope=b"),
+            told(400, "invalid_request", "duplicated parameter"),
+        ),
+        (
+            format!("grant_type=password&{me}&username=ada&password=x&scope=admin"),
+            told(400, "invalid_scope", "Invalid scopes: admin"),
+        ),
         (
             format!("{CC}&{me}&scope=read&scope=read"),
             told(400, "invalid_request", "duplicated parameter"),
@@ -170,13 +207,84 @@ async fn empty_parameters_and_openid_are_no_hindrance() {
 }
 
 #[tokio::test]
-async fn an_unknown_realm_does_not_exist() {
+async fn header_and_form_complete_each_other() {
     let house = House::of(keycloak()).await;
-    let answer = house.post_to("/realms/other/protocol/openid-connect/token", &[], CC).await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.text.as_str()),
-        (404, r#"{"error":"Realm does not exist"}"#)
-    );
+    let header = basic(&billing());
+    let cases = [
+        ("client_id=billing", 200),
+        (&format!("client_secret={SECRET}"), 200),
+        ("client_id=nobody", 401),
+        ("client_secret=x", 401),
+    ];
+    for (form, expected) in cases {
+        let headers = [("authorization", header.as_str())];
+        let answer = house.post_to(TOKEN, &headers, &format!("{CC}&{form}")).await;
+        assert_eq!(answer.status.as_u16(), expected, "{form}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_form_is_an_empty_one_and_the_query_is_not_read() {
+    let house = House::of(keycloak()).await;
+    let header = basic(&billing());
+    let send = async |path: &str, content_type: &str, body: &'static str| {
+        let request = Request::post(path)
+            .header("host", "sso.example")
+            .header("authorization", &header)
+            .header("content-type", content_type);
+        let answer = house.send(request.body(Bytes::from_static(body.as_bytes())).unwrap()).await;
+        (answer.status.as_u16(), answer.json()["error_description"].as_str().map(str::to_owned))
+    };
+    let missing = |name: &str| (400, Some(name.to_owned()));
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let grant = "Missing form parameter: grant_type";
+    assert_eq!(send(TOKEN, "application/json", CC).await, missing(grant));
+    assert_eq!(send(TOKEN, "text/plain", CC).await, missing(grant));
+    let base = TOKEN.strip_suffix("/token").unwrap();
+    let introspect = format!("{TOKEN}/introspect");
+    assert_eq!(send(&introspect, "text/plain", "token=x").await, missing("Token not provided."));
+    let revoke = format!("{base}/revoke");
+    assert_eq!(send(&revoke, "text/plain", "token=x").await, missing("Token not provided"));
+    assert_eq!(send(&format!("{TOKEN}?{CC}"), FORM, "").await, missing(grant));
+    assert_eq!(send(&format!("{TOKEN}?scope=admin"), FORM, CC).await, (200, None));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_keycloaks_way() {
+    let house = House::of(keycloak()).await;
+    for (method, path, status, error) in [
+        (Method::POST, "/realms/other/protocol/openid-connect/token", 404, "Realm does not exist"),
+        (Method::GET, "/realms/other", 404, "Realm does not exist"),
+        (Method::GET, "/auth/realms/other", 404, "Realm does not exist"),
+        (Method::GET, "/realms/k/nowhere", 404, "HTTP 404 Not Found"),
+        (Method::GET, "/auth/realms/k/protocol/openid-connect/auth", 404, "HTTP 404 Not Found"),
+        (Method::POST, "/realms/k", 405, "HTTP 405 Method Not Allowed"),
+        (Method::PUT, TOKEN, 405, "HTTP 405 Method Not Allowed"),
+    ] {
+        let answer = house.request(method, path).await;
+        let expected = format!(r#"{{"error":"{error}"}}"#);
+        assert_eq!((answer.status.as_u16(), answer.text), (status, expected), "{path}");
+        assert_eq!(answer.headers["x-frame-options"], "SAMEORIGIN", "{path}");
+    }
+    // What is no realm's path is nobody's.
+    assert_eq!(house.get("/nowhere").await.text, r#"{"error":"not_found"}"#);
+}
+
+#[tokio::test]
+async fn a_token_that_was_used_up_says_so() {
+    let mut rotating = keycloak();
+    let refresh = rotating.tokens.refresh.as_mut().unwrap();
+    (refresh.policy, refresh.grace) = (Rotate::Rotate, std::time::Duration::ZERO);
+    let house = House::of(rotating).await;
+    let me = format!("client_id=billing&client_secret={SECRET}");
+    let first = house.post_to(TOKEN, &[], &format!("{CC}&{me}")).await.field("refresh_token");
+    let body = format!("grant_type=refresh_token&{me}&refresh_token={first}");
+    house.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(house.post_to(TOKEN, &[], &body).await.status, StatusCode::OK);
+    house.clock.advance(std::time::Duration::from_secs(1));
+    let expected = told(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded");
+    assert_eq!(post(&house, &body).await, expected);
+    assert_eq!(post(&house, &body).await, told(400, "invalid_grant", "Session not active"));
 }
 
 #[tokio::test]

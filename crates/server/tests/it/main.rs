@@ -12,6 +12,7 @@ mod growth;
 mod house;
 mod introspection;
 mod keycloak;
+mod keycloak_openid;
 mod keys;
 mod opaque;
 mod published;
