@@ -8,6 +8,7 @@ mod command;
 mod fuzz;
 mod instructions;
 mod interop;
+mod keycloak;
 mod licence;
 mod requirements;
 mod steps;
@@ -46,6 +47,12 @@ cargo xtask requirements [--open] [--write]
       --open              name the open ones
       --write             write docs/requirements.md anew
 
+cargo xtask keycloak [--scene NAME]... [--all]
+    Asks a real Keycloak and the Keycloak dialect the same, and fails where they answer differently for no reason that
+    interop/keycloak/masks.py gives. Needs Java, Maven and Python; says so where Keycloak cannot be had.
+      --scene NAME        play this scene alone; may be repeated
+      --all               print what the masks cover as well
+
 cargo xtask help
     Prints this text.";
 
@@ -71,6 +78,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Bench { args } => bench(&args)?,
         Task::Instructions { args } => instructions::run(&args)?,
         Task::Requirements { args } => requirements::run(&args)?,
+        Task::Keycloak { args } => keycloak::run(&args)?,
     }
     Ok(())
 }
@@ -90,6 +98,7 @@ enum Task {
     Bench { args: Vec<String> },
     Instructions { args: Vec<String> },
     Requirements { args: Vec<String> },
+    Keycloak { args: Vec<String> },
 }
 
 impl Task {
@@ -115,6 +124,7 @@ impl Task {
             Some("fuzz") => Self::fuzz(rest),
             Some("interop") => Self::interop(rest),
             Some("requirements") => Ok(Self::Requirements { args: rest.cloned().collect() }),
+            Some("keycloak") => Ok(Self::Keycloak { args: rest.cloned().collect() }),
             Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
         }
     }
@@ -222,6 +232,8 @@ mod tests {
             Ok(Task::Interop { only: vec!["golang".into()] })
         );
         assert_eq!(parse("bench instructions"), Ok(Task::Instructions { args: vec![] }));
+        let args = vec!["--scene".into(), "refresh".into()];
+        assert_eq!(parse("keycloak --scene refresh"), Ok(Task::Keycloak { args }));
         for bad in [
             "tset",
             "test --fuzz-seconds 0",

@@ -330,7 +330,13 @@ impl Walk<'_> {
         if realm.profile == Profile::Fapi2 {
             return Err(Refusal::NoCredentials.into());
         }
-        Ok(AuthenticatedClient::by_refresh_token(&client, &token, realm.client_authentication)?)
+        let required = realm.client_authentication;
+        let known = AuthenticatedClient::by_refresh_token(&client, &token, required);
+        Ok(known.map_err(|refusal| match (refusal, client_id) {
+            // Whoever named no client is told of none.
+            (Refusal::NoCredentials, None) => Refusal::NoClientId,
+            (refusal, _) => refusal,
+        })?)
     }
 
     /// Nobody authenticated: what is missing depends on whether the client exists, which only Keycloak's dialect tells.

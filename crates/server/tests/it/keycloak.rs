@@ -190,6 +190,18 @@ async fn an_expired_refresh_token_is_not_active() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_alone_names_no_client() {
+    let house = House::of(keycloak()).await;
+    let answer = house.post_to(TOKEN, &[("authorization", &basic(&billing()))], CC).await;
+    let refresh = answer.field("refresh_token");
+    let body = format!("grant_type=refresh_token&refresh_token={refresh}");
+    const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
+    assert_eq!(post(&house, &body).await, told(401, "invalid_client", CREDENTIALS));
+    let named = format!("{body}&client_id=billing");
+    assert_eq!(post(&house, &named).await, told(401, "unauthorized_client", CREDENTIALS));
+}
+
+#[tokio::test]
 async fn the_form_wins_over_the_header() {
     let house = House::of(keycloak()).await;
     let body = format!("{CC}&client_id=billing&client_secret={SECRET}");
