@@ -5,6 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
+use tokenry_core::jose::Algorithm;
 use tokenry_core::{Client, User};
 use tokenry_store::Change;
 
@@ -12,6 +13,7 @@ use crate::house::{
     Answer, House, SECRET, basic, billing, client, credential, put_credential, user,
 };
 use crate::keycloak::{TOKEN, keycloak};
+use crate::{assertion, dpop};
 
 const USERINFO: &str = "/realms/k/protocol/openid-connect/userinfo";
 const CC: &str = "grant_type=client_credentials";
@@ -182,6 +184,29 @@ async fn userinfo_is_for_tokens_with_openid() {
 }
 
 #[tokio::test]
+async fn userinfo_is_not_for_tokens_that_are_bound_to_a_key() {
+    let house = house().await;
+    let key = assertion::key(Algorithm::Es256);
+    let proof = dpop::proof(&key, &format!("https://sso.example{TOKEN}"), json!({}));
+    let header = basic(&billing());
+    let headers = [("authorization", header.as_str()), ("dpop", &proof)];
+    let answer = house.post_to(TOKEN, &headers, &format!("{CC}&scope=openid")).await;
+    assert_eq!(answer.field("token_type"), "DPoP");
+    assert_eq!(denied(&got(&house, &answer.field("access_token")).await), not_good());
+}
+
+#[tokio::test]
+async fn userinfo_knows_opaque_tokens() {
+    let mut realm = keycloak();
+    realm.tokens.opaque = true;
+    let house = House::of(realm).await;
+    let token = given(&house, &format!("{CC}&scope=openid")).await.field("access_token");
+    assert!(token.starts_with("tka_"));
+    assert_eq!(got(&house, &token).await.field("preferred_username"), "service-account-billing");
+    assert_eq!(denied(&got(&house, &format!("{token}A")).await), not_good());
+}
+
+#[tokio::test]
 async fn userinfo_is_for_one_bearer_token() {
     let house = house().await;
     let answer = given(&house, &format!("{PASSWORD}&scope=openid")).await;
@@ -252,7 +277,9 @@ async fn userinfo_ends_with_the_token() {
     house.change(vec![Change::PutUser(user("ada", "pw"))]).await;
     assert_eq!(got(&house, &third).await.status.as_u16(), 200);
     house.clock.advance(std::time::Duration::from_secs(300));
-    assert_eq!(denied(&got(&house, &third).await), not_good());
+    for token in [third, first.field("access_token")] {
+        assert_eq!(denied(&got(&house, &token).await), not_good());
+    }
 }
 
 #[tokio::test]
