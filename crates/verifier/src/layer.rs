@@ -62,7 +62,7 @@ impl Guard {
     /// Writes one challenge for each way in which a token could have been sent; what was wrong stands first, in that of
     /// the way that was used.
     fn challenge(&self, used: Scheme, rejection: &Rejection, headers: &mut HeaderMap) {
-        let algs = self.verifier.dpop().map(|dpop| dpop.algs());
+        let algs = self.verifier.dpop().map(|dpop| dpop.algs().join(" "));
         let used = if algs.is_some() { used } else { Scheme::Bearer };
         let needed = match rejection {
             Rejection::InsufficientScope { needed } => needed,
@@ -75,7 +75,7 @@ impl Guard {
                 rejection,
                 needed,
                 resource_metadata: self.resource_metadata.as_deref(),
-                algs: algs.filter(|_| scheme == Scheme::Dpop),
+                algs: algs.as_deref().filter(|_| scheme == Scheme::Dpop),
             };
             headers.append(WWW_AUTHENTICATE, challenge.to_header());
         };

@@ -5,7 +5,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::Serialize;
 use tokenry_core::Scope;
-use tokenry_core::jose::Algorithm;
 
 use crate::Verifier;
 use crate::dpop::is_http_url;
@@ -24,11 +23,12 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// let metadata = verifier
 ///     .resource_metadata("https://api.example")?
 ///     .scopes_supported(&"invoices:read".parse()?);
+/// let path = metadata.path().to_owned();
 /// let app: Router = Router::new()
 ///     .route("/invoices", get(|| async { "all of them" }))
 ///     .layer(verifier.layer().resource_metadata(metadata.url()))
 ///     // After the layer, so that no token is needed for it.
-///     .route(metadata.path(), get(async move || metadata.response::<Body>()));
+///     .route(&path, get(async move || metadata.response::<Body>()));
 /// # Ok(())
 /// # }
 /// ```
@@ -54,7 +54,7 @@ struct Document {
     #[serde(skip_serializing_if = "is_false")]
     tls_client_certificate_bound_access_tokens: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    dpop_signing_alg_values_supported: Vec<Algorithm>,
+    dpop_signing_alg_values_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "is_false")]
     dpop_bound_access_tokens_required: bool,
 }
@@ -80,7 +80,7 @@ impl Verifier {
             return Err(NotAResource(resource));
         }
         let (url, path) = well_known(&resource);
-        let algorithms = self.dpop().map(|dpop| dpop.algorithms().to_vec()).unwrap_or_default();
+        let algs = self.dpop().map(|dpop| dpop.algs().to_vec()).unwrap_or_default();
         let document = Document {
             resource,
             authorization_servers: [self.policy().issuer.clone()],
@@ -89,8 +89,8 @@ impl Verifier {
             resource_name: None,
             resource_documentation: None,
             tls_client_certificate_bound_access_tokens: false,
-            dpop_bound_access_tokens_required: self.bound_only() && !algorithms.is_empty(),
-            dpop_signing_alg_values_supported: algorithms,
+            dpop_bound_access_tokens_required: self.bound_only() && !algs.is_empty(),
+            dpop_signing_alg_values_supported: algs,
         };
         Ok(ResourceMetadata { url, path, document })
     }

@@ -26,8 +26,8 @@ pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 pub(crate) struct Dpop {
     urls: Vec<String>,
     algorithms: Vec<Algorithm>,
-    /// The algorithms as a challenge names them.
-    algs: String,
+    /// Every name of each of the algorithms.
+    algs: Vec<&'static str>,
     nonces: Option<Nonces>,
     used: Used,
 }
@@ -68,14 +68,9 @@ impl Dpop {
         Ok(Shown { proof: id, nonce })
     }
 
-    /// The `algs` of a challenge (§7.1).
-    pub(crate) fn algs(&self) -> &str {
+    /// The names of the algorithms in which proofs may be signed.
+    pub(crate) fn algs(&self) -> &[&'static str] {
         &self.algs
-    }
-
-    /// The algorithms in which proofs may be signed.
-    pub(crate) fn algorithms(&self) -> &[Algorithm] {
-        &self.algorithms
     }
 
     /// A new nonce, where nonces are asked for.

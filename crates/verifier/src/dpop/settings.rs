@@ -96,8 +96,8 @@ impl Settings {
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
-        let algs: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
-        let algs = algs.join(" ");
+        let names = |algorithm: &Algorithm| algorithm.names();
+        let algs: Vec<&'static str> = algorithms.iter().flat_map(names).copied().collect();
         let used = match store {
             Some(store) => Used::Shared(store),
             None => Used::Here(Memory::new(most.unwrap_or(DEFAULT_PROOFS))),

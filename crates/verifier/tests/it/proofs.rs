@@ -19,7 +19,8 @@ use crate::issuer::{START, Source, builder, claims_with, forge, key, token};
 pub(crate) const URL: &str = "https://api.example/";
 
 /// The challenge of an API that accepts proofs.
-pub(crate) const PLAIN: &str = "DPoP realm=\"api\", algs=\"RS256 PS256 ES256 ES384 EdDSA\"";
+pub(crate) const PLAIN: &str = "DPoP realm=\"api\", \
+    algs=\"RS256 PS256 ES256 ES384 EdDSA Ed25519 ML-DSA-44 ML-DSA-65 ML-DSA-87\"";
 
 /// The challenge for bearer tokens.
 pub(crate) const BEARER: &str = "Bearer realm=\"api\"";
