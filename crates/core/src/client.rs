@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::CertificateName;
 use crate::jose::Algorithm;
 use crate::master::Pepper;
 use crate::particulars::{self, Particulars};
@@ -158,6 +159,16 @@ pub enum CredentialKind {
         /// The `sub` of its tokens, exactly.
         subject: Box<str>,
     },
+    /// The name in its certificate, for which an authority of the realm vouches (`tls_client_auth`).
+    CertificateName {
+        /// The one name.
+        name: Box<CertificateName>,
+    },
+    /// A certificate of its own making (`self_signed_tls_client_auth`).
+    SelfSigned {
+        /// The SHA-256 of its DER.
+        thumbprint: [u8; 32],
+    },
 }
 
 /// HMAC-SHA-256 of a client secret under the [`Pepper`].
@@ -302,6 +313,11 @@ impl AuthenticatedClient {
     /// The client whose key has signed an assertion, which was checked by [`crate::assertion`].
     pub(crate) fn by_assertion(client: &Arc<Client>, credential: String) -> Self {
         Self { client: Arc::clone(client), by: Proof::Credential(credential) }
+    }
+
+    /// The client whose certificate was presented, which was checked by [`crate::certificate`].
+    pub(crate) fn by_certificate(client: &Arc<Client>, credential: &str) -> Self {
+        Self { client: Arc::clone(client), by: Proof::Credential(credential.to_owned()) }
     }
 
     /// The client that a declared endpoint fills in.

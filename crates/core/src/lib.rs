@@ -17,6 +17,7 @@
 
 pub mod assertion;
 pub mod binding;
+pub mod certificate;
 pub mod client;
 pub mod dpop;
 pub mod family;

@@ -34,6 +34,8 @@ pub enum Refusal {
     BadAssertion(&'static str),
     /// The client assertion is not signed by a key of the client.
     AssertionNotSigned,
+    /// The client certificate is not good (named).
+    BadCertificate(&'static str),
     /// The client assertion was presented before.
     AssertionReused,
     /// The Basic header cannot be read.
@@ -126,6 +128,7 @@ impl Refusal {
             | Self::AssertionReused
             | Self::AuthenticationNotAllowed
             | Self::BadAssertion(_)
+            | Self::BadCertificate(_)
             | Self::ClientDisabled
             | Self::MalformedBasic
             | Self::NoClientId
@@ -168,6 +171,7 @@ impl fmt::Display for Refusal {
             }
             Self::AssertionReused => write!(f, "the client assertion was presented before"),
             Self::BadAssertion(why) => write!(f, "bad client assertion: {why}"),
+            Self::BadCertificate(why) => write!(f, "bad client certificate: {why}"),
             Self::MalformedBasic => write!(f, "malformed Basic header"),
             Self::NoClientId => write!(f, "no client identifier"),
             Self::NoCredentials => write!(f, "no client credentials"),
