@@ -225,7 +225,7 @@ impl Serving {
     fn answer(&self, request: Request<Bytes>) -> Response<Body> {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (parts, body) = request.into_parts();
-        self.runtime.block_on(self.app.handle(&parts, &body, peer, "bench"))
+        self.runtime.block_on(self.app.handle(&parts, &body, &peer.into(), "bench"))
     }
 
     /// The text of the answer to a request that is granted.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +28,7 @@ use crate::keyring;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
+use crate::peer::{Peer, Proxies};
 use crate::remote_keys::RemoteKeys;
 use crate::reuse::Reuse;
 use crate::throttle::Throttle;
@@ -52,6 +52,7 @@ pub struct App {
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    proxies: Proxies,
 }
 
 /// Why the server did not start.
@@ -107,6 +108,18 @@ impl App {
         limits: Limits,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Self>, StartError> {
+        Self::start_behind(Proxies::default(), store, master, clock, limits, fetch).await
+    }
+
+    /// The same behind proxies that pass on the certificates of clients.
+    pub async fn start_behind(
+        proxies: Proxies,
+        store: Arc<dyn Store>,
+        master: MasterKey,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<Arc<Self>, StartError> {
         let snapshot = store.outline().await?;
         match snapshot.master_key_check {
             Some(check) if check != master.check() => return Err(StartError::WrongMasterKey),
@@ -131,6 +144,7 @@ impl App {
             throttle: Throttle::default(),
             metrics: Metrics::new(),
             limits,
+            proxies,
         });
         app.rebuild().await?;
         app.look_after_keys().await?;
@@ -296,7 +310,7 @@ impl App {
         &self,
         parts: &Parts,
         body: &[u8],
-        peer: IpAddr,
+        peer: &Peer,
         request_id: &str,
     ) -> Response<Body> {
         let directory = self.directory.load();
@@ -310,13 +324,22 @@ impl App {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
             Resource::Clients(place, endpoint) => {
                 let (state, endpoint) = (&route.realm, endpoint.as_deref());
+                let certificate = match self.proxies.certificate(peer, &parts.headers) {
+                    Ok(certificate) => certificate,
+                    Err(error) => {
+                        let peer = peer.ip;
+                        tracing::warn!(%peer, request_id, %error, "a proxy's header not understood");
+                        return self::error(StatusCode::BAD_REQUEST, "invalid_request");
+                    }
+                };
                 let walk = Walk {
                     app: self,
                     directory: &directory,
                     state,
                     voice: Voice { realm: &state.realm, place: *place, endpoint },
                     now: self.now(),
-                    peer,
+                    peer: peer.ip,
+                    certificate,
                     request_id,
                 };
                 match (place, rest) {

@@ -10,11 +10,12 @@ use tokenry_core::dpop::Nonces;
 use tokenry_core::family::FamilyId;
 use tokenry_core::jose::{Algorithm, JwkSet};
 use tokenry_core::key::{KeyRecord, Stage};
-use tokenry_core::realm::{Dialect, Endpoint, Trust};
+use tokenry_core::realm::{Dialect, Endpoint, Issuer, Trust};
 use tokenry_core::refresh::Sealer;
 use tokenry_core::{MasterKey, Realm, Timestamp, User};
 use tokenry_store::{Revision, Snapshot, Usage};
 
+use crate::certificate::Authorities;
 use crate::dialect::Place;
 use crate::document::Document;
 use crate::keyring::Keyring;
@@ -58,6 +59,8 @@ pub(crate) struct RealmState {
     /// What DPoP proofs must have in this realm, where it wants that.
     pub(crate) nonces: Nonces,
     pub(crate) keyring: Keyring,
+    /// Who vouches for the certificates of its clients.
+    pub(crate) authorities: Authorities,
     pub(crate) metrics: RealmMetrics,
     /// How many of its users' passwords wait to be compared.
     pub(crate) passwords: Queue,
@@ -115,6 +118,15 @@ fn trusted_keys(realm: &Realm) -> HashMap<String, Arc<JwkSet>> {
     realm.trusts.iter().filter_map(held).collect()
 }
 
+/// The authorities of a realm. Where they cannot be read, nobody is vouched for.
+fn authorities(realm: &Realm) -> Authorities {
+    let Some(policy) = &realm.certificates else { return Authorities::default() };
+    Authorities::read(policy).unwrap_or_else(|error| {
+        tracing::error!(realm = realm.name, %error, "no client certificate of an authority is taken");
+        Authorities::default()
+    })
+}
+
 impl Directory {
     /// Builds a snapshot from what is stored; keys that are open already are taken from `before`.
     pub(crate) fn build(
@@ -161,6 +173,7 @@ impl Directory {
                 token_endpoint: metadata::token_endpoint(&realm),
                 trusted_keys: trusted_keys(&realm),
                 nonces: Nonces::of_realm(master, &name),
+                authorities: authorities(&realm),
                 sealer,
                 realm,
             });
@@ -234,7 +247,11 @@ impl Directory {
             at(path, Resource::Clients(Place::Token, Some(Arc::new(endpoint.clone()))));
         }
 
-        for host in realm.aliases.iter().map(String::as_str).chain([realm.issuer.host()]) {
+        let by_certificate = realm.certificates.as_ref().and_then(|own| own.origin.as_deref());
+        let by_certificate = by_certificate.and_then(|origin| origin.parse::<Issuer>().ok());
+        let further = by_certificate.iter().map(Issuer::host);
+        let hosts = realm.aliases.iter().map(String::as_str).chain([realm.issuer.host()]);
+        for host in hosts.chain(further) {
             let taken = self.hosts.entry(host.to_owned()).or_default();
             for (path, route) in &routes {
                 // The first realm keeps its place; which of two comes first is settled by name, and reported.

@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod app;
+pub mod certificate;
 mod clients;
 mod clock;
 mod dialect;
@@ -23,6 +24,7 @@ mod limits;
 mod metadata;
 mod metrics;
 pub mod password;
+mod peer;
 mod remote_keys;
 mod reuse;
 mod serve;
@@ -39,6 +41,7 @@ pub use fetch::{
 };
 pub use http_answer::Body;
 pub use limits::Limits;
+pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 pub use workers::Workers;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokenry_core::jose::Algorithm;
-use tokenry_core::realm::{ClientAuthentication, Dialect, Profile};
+use tokenry_core::realm::{CertificatePolicy, ClientAuthentication, Dialect, Profile};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Realm, Timestamp};
 
@@ -43,11 +43,7 @@ pub(crate) fn token_endpoint(realm: &Realm) -> String {
 
 /// The URL of an endpoint by its name in either dialect.
 fn at(realm: &Realm, rfc: &str, keycloak: &str) -> String {
-    let issuer = realm.issuer.as_str();
-    match realm.dialect {
-        Dialect::Rfc => format!("{issuer}/{rfc}"),
-        Dialect::Keycloak => format!("{issuer}/protocol/openid-connect/{keycloak}"),
-    }
+    place(realm, realm.issuer.as_str(), rfc, keycloak)
 }
 
 /// The names that clients may give the algorithms of what they sign: assertions and proofs.
@@ -80,6 +76,12 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
     let mut methods = vec!["private_key_jwt"];
     if !fapi {
         methods.extend(["client_secret_basic", "client_secret_post"]);
+    }
+    if realm.certificates.is_some() {
+        methods.push("self_signed_tls_client_auth");
+    }
+    if !state.authorities.are_none() {
+        methods.push("tls_client_auth");
     }
     let proving = methods.clone();
     if realm.client_authentication == ClientAuthentication::Optional && !fapi {
@@ -121,6 +123,10 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
             Dialect::Keycloak => openid(o, realm),
         })
         .strings("dpop_signing_alg_values_supported", admitted(realm))
+        .then(|o| match &realm.certificates {
+            Some(policy) => certificates(o, realm, policy),
+            None => o,
+        })
         .string("revocation_endpoint", &at("revoke", "revoke"))
         .strings("revocation_endpoint_auth_methods_supported", methods)
         .strings("revocation_endpoint_auth_signing_alg_values_supported", admitted(realm))
@@ -145,4 +151,26 @@ fn openid(object: Object, realm: &Realm) -> Object {
         .boolean("request_parameter_supported", false)
         // Where it is left out it is taken for true.
         .boolean("request_uri_parameter_supported", false)
+}
+
+/// A path of the realm below its issuer, or below what stands for that at another place.
+fn place(realm: &Realm, issuer: &str, rfc: &str, keycloak: &str) -> String {
+    match realm.dialect {
+        Dialect::Rfc => format!("{issuer}/{rfc}"),
+        Dialect::Keycloak => format!("{issuer}/protocol/openid-connect/{keycloak}"),
+    }
+}
+
+/// RFC 8705 §3.3 and §5.
+fn certificates(o: Object, realm: &Realm, policy: &CertificatePolicy) -> Object {
+    let o = o.boolean("tls_client_certificate_bound_access_tokens", true);
+    let Some(origin) = &policy.origin else { return o };
+    let issuer = format!("{origin}{}", realm.issuer.path());
+    let at = |rfc, keycloak| place(realm, &issuer, rfc, keycloak);
+    let aliases = Object::with_capacity(256)
+        .string("token_endpoint", &at("token", "token"))
+        .string("introspection_endpoint", &at("introspect", "token/introspect"))
+        .string("revocation_endpoint", &at("revoke", "revoke"))
+        .end();
+    o.raw("mtls_endpoint_aliases", &aliases)
 }

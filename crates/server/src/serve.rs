@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,8 +32,9 @@ use crate::app::App;
 use crate::clock::random;
 use crate::http_answer::{Body, error, unavailable};
 use crate::life::{Alive, Lives};
+use crate::peer::Peer;
 use crate::socket::Socket;
-use crate::tls::{Tls, h2};
+use crate::tls::{Tls, certificate, h2};
 use crate::workers::Workers;
 
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
@@ -174,7 +175,7 @@ impl Server {
         connections.inc();
         let conversation = Conversation {
             names: AtomicU64::new(self.first_name.wrapping_add(alive.number << 32)),
-            peer: peer.ip(),
+            peer: peer.ip().into(),
             server: self,
             alive,
         };
@@ -186,7 +187,7 @@ impl Server {
 /// A connection: what its requests share, and no other core touches.
 struct Conversation {
     server: Arc<Server>,
-    peer: IpAddr,
+    peer: Peer,
     alive: Alive,
     names: AtomicU64,
 }
@@ -203,11 +204,13 @@ impl Conversation {
         }
     }
 
-    async fn encrypted(self, tls: Tls, stream: Socket) {
-        let peer = self.peer;
+    async fn encrypted(mut self, tls: Tls, stream: Socket) {
+        let peer = self.peer.ip;
         match timeout(self.server.app.limits.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) if h2(&stream) => self.http2(stream).await,
-            Ok(Ok(stream)) => self.http1(stream).await,
+            Ok(Ok(stream)) => {
+                self.peer.certificate = certificate(&stream).map(Arc::new);
+                if h2(&stream) { self.http2(stream).await } else { self.http1(stream).await }
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
@@ -254,7 +257,7 @@ impl Conversation {
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let peer = self.peer;
+        let peer = self.peer.ip;
         match self.alive.drive(connection).await {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
@@ -284,7 +287,7 @@ impl Conversation {
         let mut response = match server.read(&parts.headers, body).await {
             Err(response) => response,
             Ok(body) => match server.requests.take() {
-                Some(_place) => server.app.handle(parts, &body, self.peer, name).await,
+                Some(_place) => server.app.handle(parts, &body, &self.peer, name).await,
                 None => {
                     server.app.metrics.shed.inc();
                     unavailable()

@@ -91,6 +91,8 @@ pub(super) fn tell(refusal: &Refusal, place: Place, received: &Received<'_>) -> 
         }
         Refusal::NoCredentials => (401, "unauthorized_client", Some(CREDENTIALS.into())),
         Refusal::AuthenticationNotAllowed
+        // A stranger's certificate tells no more than a stranger's name.
+        | Refusal::BadCertificate(_)
         | Refusal::ClientDisabled
         | Refusal::MalformedBasic
         | Refusal::NoClientId

@@ -1,5 +1,6 @@
 //! The endpoints at which clients authenticate: each has its walk, and here is what the walks share.
 
+mod certificate;
 mod foreign;
 mod introspect;
 mod proof;
@@ -25,6 +26,7 @@ use tokenry_core::request::{Credentials, Presented, Received};
 use tokenry_core::{Client, Refusal, Secret, Timestamp};
 
 use crate::app::App;
+use crate::certificate::PeerCertificate;
 use crate::clock::NoEntropy;
 use crate::dialect::{Place, Voice};
 use crate::directory::{Directory, RealmState};
@@ -74,6 +76,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) voice: Voice<'a>,
     pub(crate) now: Timestamp,
     pub(crate) peer: IpAddr,
+    /// The certificate of the client.
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
     /// The request's name in the log.
     pub(crate) request_id: &'a str,
 }
@@ -234,7 +238,11 @@ impl Walk<'_> {
             Credentials::Assertion(presented) => Box::pin(self.by_assertion(presented)).await,
             // Boxed, like all that is rare and large: every connection would keep the room for it.
             Credentials::None { client_id } => {
-                Box::pin(self.by_refresh_token(client_id.as_deref(), refresh_token)).await
+                let id = client_id.as_deref();
+                if let Some(client) = Box::pin(self.by_certificate(id)).await? {
+                    return Ok(client);
+                }
+                Box::pin(self.by_refresh_token(id, refresh_token)).await
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a request proves to have: the key of a DPoP proof (RFC 9449).
+//! What a request proves to have: a certificate (RFC 8705 §3), and the key of a DPoP proof (RFC 9449).
 
 use http::HeaderValue;
 use http::request::Parts;
@@ -8,6 +8,7 @@ use tokenry_core::realm::Profile;
 use tokenry_core::{Binding, Refusal};
 
 use super::{Failure, Walk};
+use crate::certificate::PeerCertificate;
 
 /// The header of a proof.
 const DPOP: &str = "dpop";
@@ -26,10 +27,14 @@ pub(super) struct Shown {
 }
 
 impl Walk<'_> {
-    /// Checks the proof of a request, if it has one.
+    /// The certificate of a request, and its proof, if it has one.
     pub(super) fn shown(&self, parts: &Parts) -> Result<Shown, Failure> {
+        let certificate = self.certificate().map(PeerCertificate::thumbprint);
         let mut proofs = parts.headers.get_all(DPOP).iter();
-        let Some(proof) = proofs.next() else { return Ok(Shown::default()) };
+        let Some(proof) = proofs.next() else {
+            let binding = Binding { certificate, ..Binding::NONE };
+            return Ok(Shown { binding, ..Shown::default() });
+        };
         // "There is not more than one DPoP HTTP request header field" (§4.3).
         if proofs.next().is_some() {
             return Err(Refusal::BadProof("more than one").into());
@@ -45,7 +50,7 @@ impl Walk<'_> {
             return Err(Refusal::BadProof("an algorithm that FAPI does not admit").into());
         }
         let renew = realm.dpop.nonce && self.nonce_ages(&proof)?;
-        let binding = Binding { key: Some(proof.key), ..Binding::NONE };
+        let binding = Binding { key: Some(proof.key), certificate };
         Ok(Shown { binding, once: Some(proof.once), renew })
     }
 

@@ -17,7 +17,7 @@ use tokenry_core::jose::{Claims, JwkSet, VerifyingKey};
 use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, password};
+use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, Peer, password};
 use tokenry_store::{Change, Memory, Store};
 
 pub(crate) const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
@@ -146,8 +146,11 @@ impl House {
     }
 
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
+        self.send_as(&IpAddr::V4(Ipv4Addr::LOCALHOST).into(), request).await
+    }
+
+    pub(crate) async fn send_as(&self, peer: &Peer, request: Request<Bytes>) -> Answer {
         let (parts, body) = request.into_parts();
-        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let response = self.app.handle(&parts, &body, peer, "test").await;
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
