@@ -17,7 +17,7 @@ use tokenry_core::jose::{Claims, JwkSet, VerifyingKey};
 use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, Peer, password};
+use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, Peer, Proxies, password};
 use tokenry_store::{Change, Memory, Store};
 
 pub(crate) const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
@@ -126,6 +126,20 @@ impl House {
         store: Arc<dyn Store>,
         changes: Vec<Change>,
     ) -> Self {
+        Self::start(Proxies::default(), fetch, store, changes).await
+    }
+
+    pub(crate) async fn behind(proxies: Proxies, changes: Vec<Change>) -> Self {
+        let fetch = Arc::new(HttpsFetch::default());
+        Self::start(proxies, fetch, Arc::new(Memory::new()), changes).await
+    }
+
+    async fn start(
+        proxies: Proxies,
+        fetch: Arc<dyn Fetch>,
+        store: Arc<dyn Store>,
+        changes: Vec<Change>,
+    ) -> Self {
         let host = changes
             .iter()
             .find_map(|change| match change {
@@ -136,7 +150,7 @@ impl House {
         store.change(changes, None).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
         let (master, limits) = (MasterKey::new(MASTER), Limits::default());
-        let app = App::start_with(store.clone(), master, clock.clone(), limits, fetch);
+        let app = App::start_behind(proxies, store.clone(), master, clock.clone(), limits, fetch);
         Self { app: app.await.unwrap(), clock, store, host }
     }
 

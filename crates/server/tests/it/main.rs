@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod assertion;
+mod authority;
+mod certificate;
 mod documents;
 mod dpop;
 mod exchange;
