@@ -2,8 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use rcgen::{Certificate, ExtendedKeyUsagePurpose, date_time_ymd};
 use serde_json::json;
 use tokenry_core::client::Credential;
@@ -29,24 +28,8 @@ async fn house(realm: Realm, credentials: Vec<Credential>) -> House {
     House::with(changes).await
 }
 
-async fn post_as(
-    house: &House,
-    peer: &Peer,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Answer {
-    let mut request = Request::post(path)
-        .header("host", &house.host)
-        .header("content-type", "application/x-www-form-urlencoded");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    house.send_as(peer, request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
-}
-
 async fn ask(house: &House, chain: &[&Certificate], body: &str) -> Answer {
-    post_as(house, &peer(chain), "/token", &[], body).await
+    house.post_as(&peer(chain), "/token", &[], body).await
 }
 
 fn x5t(certificate: &Certificate) -> String {
@@ -196,13 +179,13 @@ async fn row_090_row_092_a_token_is_bound_to_the_certificate_of_its_client() {
     assert_eq!(without.refusal(), refusal(400, "invalid_request"));
 
     let body = format!("client_id=billing&token={}", bound.field("access_token"));
-    let told = post_as(&house, &peer(&[&own]), "/introspect", &[], &body).await.json();
+    let told = house.post_as(&peer(&[&own]), "/introspect", &[], &body).await.json();
     assert_eq!((&told["active"], &told["cnf"]), (&true.into(), &cnf));
-    let stranger = post_as(&house, &peer(&[&other]), "/introspect", &[], &body).await;
+    let stranger = house.post_as(&peer(&[&other]), "/introspect", &[], &body).await;
     assert_eq!(stranger.refusal(), refusal(401, "invalid_client"));
-    let revoked = post_as(&house, &peer(&[&own]), "/revoke", &[], &body).await;
+    let revoked = house.post_as(&peer(&[&own]), "/revoke", &[], &body).await;
     assert_eq!(revoked.status, StatusCode::OK);
-    let told = post_as(&house, &peer(&[&own]), "/introspect", &[], &body).await.json();
+    let told = house.post_as(&peer(&[&own]), "/introspect", &[], &body).await.json();
     assert_eq!(told, json!({ "active": false }));
 }
 
@@ -284,7 +267,7 @@ async fn row_095_a_header_is_believed_from_a_trusted_proxy_alone() {
         ("10.1.2.3", &[("client-cert", &chain[0]), ("client-cert-chain", &chain[1])], &ok),
     ];
     for (ip, headers, (status, code)) in cases {
-        let answer = post_as(&house, &from(ip), "/token", headers, CC).await;
+        let answer = house.post_as(&from(ip), "/token", headers, CC).await;
         assert_eq!(answer.status.as_u16(), *status, "{ip} {headers:?}: {}", answer.text);
         if !code.is_empty() {
             assert_eq!(answer.field("error"), *code);
@@ -292,15 +275,15 @@ async fn row_095_a_header_is_believed_from_a_trusted_proxy_alone() {
     }
     // Of two, one may be the client's own.
     let twice = [("client-cert", own.as_str()), ("client-cert", &own)];
-    let refused = post_as(&house, &from("10.1.2.3"), "/token", &twice, CC).await;
+    let refused = house.post_as(&from("10.1.2.3"), "/token", &twice, CC).await;
     assert_eq!(refused.refusal(), request);
-    let ignored = post_as(&house, &from("11.1.2.3"), "/token", &twice, CC).await;
+    let ignored = house.post_as(&from("11.1.2.3"), "/token", &twice, CC).await;
     assert_eq!(ignored.refusal(), client);
     // The certificate of the proxy's own connection is not that of its client.
     let proxy = Peer { ip: "10.1.2.3".parse().unwrap(), ..peer(&[&of_proxy]) };
-    assert_eq!(post_as(&house, &proxy, "/token", &[], CC).await.refusal(), client);
+    assert_eq!(house.post_as(&proxy, "/token", &[], CC).await.refusal(), client);
     let elsewhere = peer(&[&of_proxy]);
-    assert_eq!(post_as(&house, &elsewhere, "/token", &[], CC).await.status, StatusCode::OK);
+    assert_eq!(house.post_as(&elsewhere, "/token", &[], CC).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -334,7 +317,7 @@ async fn row_093_row_167_metadata_says_what_certificates_are_good_for() {
     assert_eq!(claims.iss.as_deref(), Some("https://auth.example"));
     let body = format!("client_id=billing&token={token}");
     for path in ["/introspect", "/revoke"] {
-        let answer = post_as(&there, &peer(&[&own]), path, &[], &body).await;
+        let answer = there.post_as(&peer(&[&own]), path, &[], &body).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
 }
@@ -353,10 +336,10 @@ async fn row_088_keycloak_takes_certificates_too() {
     };
     let house = house(realm, vec![by_itself(&own)]).await;
     let path = "/realms/k/protocol/openid-connect/token";
-    assert_eq!(post_as(&house, &peer(&[&own]), path, &[], CC).await.status, StatusCode::OK);
-    let wrong = post_as(&house, &peer(&[&self_signed().0]), path, &[], CC).await;
+    assert_eq!(house.post_as(&peer(&[&own]), path, &[], CC).await.status, StatusCode::OK);
+    let wrong = house.post_as(&peer(&[&self_signed().0]), path, &[], CC).await;
     let other = "grant_type=client_credentials&client_id=nobody";
-    let unknown = post_as(&house, &peer(&[&own]), path, &[], other).await;
+    let unknown = house.post_as(&peer(&[&own]), path, &[], other).await;
     assert_eq!(wrong.refusal(), refusal(401, "invalid_client"));
     assert_eq!(wrong, unknown);
     let metadata = house.get("/realms/k/.well-known/openid-configuration").await.json();
@@ -371,7 +354,7 @@ async fn a_certificate_changes_nothing_for_who_has_a_secret() {
     let header = basic(&billing());
     let headers = [("authorization", header.as_str())];
     let body = "grant_type=client_credentials";
-    let answer = post_as(&house, &peer(&[&own]), "/token", &headers, body).await;
+    let answer = house.post_as(&peer(&[&own]), "/token", &headers, body).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(ask(&house, &[&own], CC).await.refusal(), refusal(401, "invalid_client"));
 }

@@ -172,13 +172,23 @@ impl House {
     }
 
     pub(crate) async fn post_to(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.post_as(&IpAddr::V4(Ipv4Addr::LOCALHOST).into(), path, headers, body).await
+    }
+
+    pub(crate) async fn post_as(
+        &self,
+        peer: &Peer,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request = Request::post(path)
             .header("host", &self.host)
             .header("content-type", "application/x-www-form-urlencoded");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
+        self.send_as(peer, request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
     }
 
     /// To the token endpoint, with Basic.

@@ -11,6 +11,7 @@ mod exchange;
 mod fapi;
 mod foreign;
 mod growth;
+mod handshake;
 mod house;
 mod introspection;
 mod keycloak;

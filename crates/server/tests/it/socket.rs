@@ -19,8 +19,8 @@ use crate::house::{MASTER, SECRET, client, credential, put_credential, realm};
 /// Far longer than anything here takes, far shorter than what would happen without the limit in question.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -30,12 +30,16 @@ async fn start(limits: Limits) -> Running {
 }
 
 async fn start_with(limits: Limits, tls: Option<Tls>) -> Running {
-    let store = Arc::new(Memory::new());
     let changes = vec![
         Change::PutRealm(realm()),
         Change::PutClient(client("billing")),
         put_credential("billing", credential("cred-001", SECRET)),
     ];
+    start_of(changes, limits, tls).await
+}
+
+pub(crate) async fn start_of(changes: Vec<Change>, limits: Limits, tls: Option<Tls>) -> Running {
+    let store = Arc::new(Memory::new());
     store.change(changes, None).await.unwrap();
     let app =
         App::start(store, MasterKey::new(MASTER), Arc::new(SystemClock), limits).await.unwrap();
