@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, client, completions, curl, demo, init, key, realm, secret, serve, subject, token,
-    user,
+    apply, check, client, client_certificate, completions, curl, demo, init, key, realm, secret,
+    serve, subject, token, user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -106,6 +106,9 @@ pub(crate) enum ClientCommand {
     Revoke(client::Revoke),
     /// Removes a client with its secrets.
     Remove(client::Remove),
+    /// The certificates of a client, with which it needs no secret: better, where its machines have certificates anyway.
+    #[command(subcommand)]
+    Certificate(client_certificate::Command),
     /// The public keys of a client, with which it needs no secret: better, where the client can sign.
     #[command(subcommand)]
     Key(key::Command),

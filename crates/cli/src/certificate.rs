@@ -45,7 +45,8 @@ pub(crate) fn load(config: &Config) -> Result<Option<Loaded>, Diagnostics> {
     let certificate = read(&files.certificate, "certificate");
     let key = read(&files.key, "key").map(zeroize::Zeroizing::new);
     let (Some(certificate), Some(key)) = (certificate, key) else { return Err(diagnostics) };
-    let tls = Tls::from_pem(&certificate, &key).map_err(|error| {
+    let tls = if files.asks { Tls::from_pem_asking } else { Tls::from_pem };
+    let tls = tls(&certificate, &key).map_err(|error| {
         let at = match error {
             tokenry_server::TlsError::NoKey => &files.key.span,
             _ => &files.certificate.span,

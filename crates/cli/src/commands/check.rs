@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_core::realm::Realm;
+use tokenry_core::realm::{Issuer, Realm};
 
 use super::Outcome;
 use crate::args::Global;
@@ -140,9 +140,20 @@ fn transport(
                 "add `[tls]`; behind a proxy that does TLS set `insecure_plain_http = true`",
             ));
         }
+        if realm.certificates.is_some() && !config.sees_certificates() {
+            let message = format!(
+                "realm {name} takes client certificates, but this server asks nobody for one"
+            );
+            diagnostics.push(Diagnostic::warning(message).help(
+                "`client_certificates = true` in `[tls]`; behind a proxy that does TLS `client_certificate_header`",
+            ));
+        }
         let (Some(loaded), Some(files)) = (loaded, &config.tls) else { continue };
+        let by_certificate = realm.certificates.iter().filter_map(|own| own.origin.as_deref());
+        let by_certificate: Option<Issuer> = by_certificate.flat_map(str::parse).next();
         let hosts =
             std::iter::once(realm.issuer.host()).chain(realm.aliases.iter().map(String::as_str));
+        let hosts = hosts.chain(by_certificate.as_ref().map(Issuer::host));
         for host in hosts.filter(|host| !loaded.is_for(host)) {
             let message = format!(
                 "the certificate {} is not for {}, where realm {name} answers",

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod client;
+pub(crate) mod client_certificate;
 pub(crate) mod completions;
 pub(crate) mod curl;
 pub(crate) mod demo;
@@ -97,6 +98,9 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             }
             Command::Client(ClientCommand::Remove(arguments)) => {
                 client::remove(&arguments, &global, output).await
+            }
+            Command::Client(ClientCommand::Certificate(command)) => {
+                client_certificate::run(&command, &global, output).await
             }
             Command::Client(ClientCommand::Key(command)) => {
                 key::run(&command, &global, output).await

@@ -80,7 +80,7 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     })?;
     let fetch = Arc::new(HttpsFetch::new(rules.unwrap_or_default()));
     let (clock, limits) = (Arc::new(SystemClock), config.limits.clone());
-    let app = App::start_with(store, master, clock, limits, fetch)
+    let app = App::start_behind(config.proxies(), store, master, clock, limits, fetch)
         .await
         .map_err(|error| not_started(&config, &error))?;
     // Before anybody knows that it runs, and may tell it to end.

@@ -11,7 +11,10 @@
 //! | `[server] password_threads` | password comparisons that may run at once | half the cores |
 //! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |
 //! | `[server] insecure_plain_http` | whether to serve without TLS on other than loopback addresses | `false` |
+//! | `[server] trusted_proxies` | networks of the proxies at which connections of clients end | none |
+//! | `[server] client_certificate_header` | where those pass on client certificates, such as `Client-Cert` | none |
 //! | `[tls] certificate`, `key` | PEM files | none: plain HTTP, on loopback alone |
+//! | `[tls] client_certificates` | whether to ask clients for a certificate: they need none, but browsers ask people | `false` |
 //! | `[store] url` | `sqlite:tokenry.db` | must be given |
 //! | `[master_key] file` or `env` | 32 bytes as 64 hex digits or in base64 | must be given |
 //! | `[fetch] allow` | hosts, addresses and networks that keys may be fetched from though they are not public | `[]` |
@@ -29,7 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenry_server::Limits;
+use http::HeaderName;
+use tokenry_server::{Limits, Network, Proxies};
 use tracing_subscriber::EnvFilter;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
@@ -67,6 +71,10 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     /// The server's limits.
     pub(crate) limits: Limits,
+    /// The networks of the proxies that are believed.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// The header in which they pass on the certificates of clients.
+    pub(crate) client_certificate_header: Option<HeaderName>,
     /// The certificate chain and its private key.
     pub(crate) tls: Option<TlsFiles>,
     /// Whether it is meant to serve without TLS, behind a proxy that does it.
@@ -90,6 +98,8 @@ pub(crate) struct TlsFiles {
     pub(crate) certificate: At<PathBuf>,
     /// Its private key.
     pub(crate) key: At<PathBuf>,
+    /// Whether clients are asked for a certificate.
+    pub(crate) asks: bool,
 }
 
 /// Where the master key comes from.
@@ -132,6 +142,16 @@ impl Config {
         config.filter(|_| good)
     }
 
+    /// The proxies that are believed.
+    pub(crate) fn proxies(&self) -> Proxies {
+        Proxies::new(self.trusted_proxies.clone(), self.client_certificate_header.clone())
+    }
+
+    /// Whether a client that has a certificate can show it.
+    pub(crate) fn sees_certificates(&self) -> bool {
+        self.client_certificate_header.is_some() || self.tls.as_ref().is_some_and(|tls| tls.asks)
+    }
+
     /// An error about a value of this file.
     pub(crate) fn error(&self, at: &Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(message).at(&self.source, at.clone())
@@ -154,12 +174,21 @@ struct Written {
     password_threads: Field<u64>,
     drain_timeout: Field<Duration>,
     insecure_plain_http: Field<bool>,
-    tls: Field<(Field<String>, Field<String>)>,
+    trusted_proxies: Field<Vec<At<Network>>>,
+    client_certificate_header: Field<HeaderName>,
+    tls: Field<WrittenTls>,
     store: Field<String>,
     master_key: Field<MasterKeySource>,
     fetch: Field<fetch::Written>,
     level: Field<String>,
     format: Field<LogFormat>,
+}
+
+/// `[tls]` as written.
+struct WrittenTls {
+    certificate: Field<String>,
+    key: Field<String>,
+    client_certificates: Field<bool>,
 }
 
 impl Written {
@@ -174,7 +203,13 @@ impl Written {
             password_threads: Field::Absent,
             drain_timeout: Field::Absent,
             insecure_plain_http: Field::Absent,
-            tls: root.table("tls", |t| (t.required("certificate", path), t.required("key", path))),
+            trusted_proxies: Field::Absent,
+            client_certificate_header: Field::Absent,
+            tls: root.table("tls", |t| WrittenTls {
+                certificate: t.required("certificate", path),
+                key: t.required("key", path),
+                client_certificates: t.optional("client_certificates", Value::boolean),
+            }),
             store: Field::Wrong,
             master_key: root.required("master_key", master_key),
             fetch: root.table("fetch", fetch::Written::read),
@@ -194,6 +229,8 @@ impl Written {
             this.drain_timeout =
                 t.optional("drain_timeout", |v| v.duration(Duration::ZERO..=MAX_DRAIN));
             this.insecure_plain_http = t.optional("insecure_plain_http", Value::boolean);
+            this.trusted_proxies = t.optional("trusted_proxies", |v| v.list(network));
+            this.client_certificate_header = t.optional("client_certificate_header", header);
         });
         root.required_table("store", |t| this.store = t.required("url", store_url));
         root.table("log", |t| {
@@ -221,6 +258,13 @@ impl Written {
                 root.notes.error(&at.span, message, Some(help.to_owned()));
             }
         }
+        if let (Some(header), Field::Absent) =
+            (self.client_certificate_header.given(), &self.trusted_proxies)
+        {
+            let help = "add `trusted_proxies`: from anybody else the header could say anything";
+            let message = "client_certificate_header is believed from no proxy";
+            root.notes.error(&header.span, message, Some(help.to_owned()));
+        }
         if let Some(admin) = self.admin.given()
             && admin.value == listen
             && admin.value.port() != 0
@@ -235,12 +279,17 @@ impl Written {
 
     fn into_config(self, source: &Arc<Source>, directory: &Path) -> Option<Config> {
         let tls = match self.tls.into_value() {
-            Some((Field::Given(certificate), Field::Given(key))) => Some(TlsFiles {
+            Some(WrittenTls {
+                certificate: Field::Given(certificate),
+                key: Field::Given(key),
+                client_certificates,
+            }) => Some(TlsFiles {
                 certificate: At {
                     value: directory.join(certificate.value),
                     span: certificate.span,
                 },
                 key: At { value: directory.join(key.value), span: key.span },
+                asks: client_certificates.value() == Some(&true),
             }),
             _ => None,
         };
@@ -275,6 +324,11 @@ impl Written {
             },
             threads: self.threads.value().and_then(|n| usize::try_from(*n).ok()),
             limits,
+            trusted_proxies: {
+                let networks = self.trusted_proxies.into_value().unwrap_or_default();
+                networks.into_iter().map(|network| network.value).collect()
+            },
+            client_certificate_header: self.client_certificate_header.into_value(),
             tls,
             insecure_plain_http: self.insecure_plain_http.value() == Some(&true),
             store: At { value: absolute(&store.value, directory), span: store.span },
@@ -293,6 +347,16 @@ fn address(v: &Value<'_>) -> Option<SocketAddr> {
     const MUST: &str = "an address and a port such as `0.0.0.0:8443` or `[::]:8443`";
     let text = v.text_that(MUST)?;
     text.parse().ok().or_else(|| v.must(MUST, None))
+}
+
+fn network(v: &Value<'_>) -> Option<Network> {
+    const MUST: &str = "a network such as `10.0.0.0/8`, or one address";
+    v.text_that(MUST)?.parse().ok().or_else(|| v.must(MUST, None))
+}
+
+fn header(v: &Value<'_>) -> Option<HeaderName> {
+    const MUST: &str = "the name of a header such as `Client-Cert`";
+    v.text_that(MUST)?.parse().ok().or_else(|| v.must(MUST, None))
 }
 
 fn path(v: &Value<'_>) -> Option<String> {
@@ -454,6 +518,35 @@ mod tests {
             "{GOOD}[server]\nlisten = \"0.0.0.0:1\"\n[tls]\ncertificate = \"a\"\nkey = \"b\"\n"
         );
         assert!(read(&text).0.unwrap().tls.is_some());
+    }
+
+    #[test]
+    fn row_095_a_header_of_certificates_is_believed_from_named_proxies() {
+        let server = |text: &str| read(&format!("{GOOD}[server]\n{text}"));
+        let (config, problems) = server(
+            "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nclient_certificate_header = \"Client-Cert\"\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let config = config.unwrap();
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert_eq!(config.client_certificate_header, Some("client-cert".parse().unwrap()));
+        assert!(config.sees_certificates());
+        assert_eq!(
+            server("client_certificate_header = \"Client-Cert\"\n").1,
+            ["tokenry.toml:6:29: client_certificate_header is believed from no proxy"]
+        );
+        let bad = "trusted_proxies = [\"10.0.0.1/8\"]\nclient_certificate_header = \"a b\"\n";
+        assert_eq!(
+            server(bad).1,
+            [
+                "tokenry.toml:6:20: trusted_proxies must be a network such as `10.0.0.0/8`, or one address, got `10.0.0.1/8`",
+                "tokenry.toml:7:29: client_certificate_header must be the name of a header such as `Client-Cert`, got `a b`",
+            ]
+        );
+        let tls = "[tls]\ncertificate = \"a\"\nkey = \"b\"\n";
+        let sees = |more: &str| read(&format!("{GOOD}{tls}{more}")).0.unwrap().sees_certificates();
+        assert!(sees("client_certificates = true\n"));
+        assert!(!sees("client_certificates = false\n") && !sees(""));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokenry_core::realm::{
     is_name,
 };
 use tokenry_core::{Particulars, Realm};
+use tokenry_server::certificate::Authorities;
 use tokenry_server::is_fetchable;
 
 use super::FETCHABLE;
@@ -90,8 +91,8 @@ pub(super) fn read(t: &Table<'_>) -> WrittenPolicies {
             nonce: t.optional("nonce", Value::boolean),
         }),
         certificates: t.table("certificates", |t| WrittenCertificates {
-            authorities: t.optional("authorities", |v| v.list(pem("CERTIFICATE"))),
-            revocation_lists: t.optional("revocation_lists", |v| v.list(pem("X509 CRL"))),
+            authorities: t.optional("authorities", |v| v.list(authority)),
+            revocation_lists: t.optional("revocation_lists", |v| v.list(revocation_list)),
             origin: t.optional("origin", origin),
         }),
         resources: t.tables("resources", |t| WrittenResource {
@@ -174,12 +175,20 @@ fn origin(v: &Value<'_>) -> Option<String> {
     })
 }
 
-fn pem(kind: &'static str) -> impl Fn(&Value<'_>) -> Option<String> {
-    move |v| {
-        v.matching(&format!("PEM that begins with `-----BEGIN {kind}-----`"), |text| {
-            text.trim_start().starts_with(&format!("-----BEGIN {kind}-----"))
-        })
-    }
+fn authority(v: &Value<'_>) -> Option<String> {
+    v.matching("certificates in PEM, from `-----BEGIN CERTIFICATE-----` on", |text| {
+        let authorities = vec![text.to_owned()];
+        Authorities::read(&CertificatePolicy { authorities, ..CertificatePolicy::default() })
+            .is_ok()
+    })
+}
+
+fn revocation_list(v: &Value<'_>) -> Option<String> {
+    v.matching("a complete revocation list in PEM, from `-----BEGIN X509 CRL-----` on", |text| {
+        let revocation_lists = vec![text.to_owned()];
+        let policy = CertificatePolicy { revocation_lists, ..CertificatePolicy::default() };
+        Authorities::read(&policy).is_ok()
+    })
 }
 
 /// Puts into a realm what is written.

@@ -4,6 +4,7 @@
 
 mod canary;
 mod certificate;
+mod client_certificate;
 mod crash;
 mod files;
 mod output;

@@ -12,7 +12,7 @@ use crate::run::{Place, Ran, run};
 pub(crate) struct Server {
     pub(crate) child: Child,
     /// Where it listens: address and port.
-    address: String,
+    pub(crate) address: String,
     admin: String,
 }
 
