@@ -231,6 +231,9 @@ async fn row_094_the_refresh_token_of_a_public_client_is_its_certificates() {
     }
 }
 
+/// An address, headers, and the refusal, or a status alone.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a (u16, String));
+
 #[tokio::test]
 async fn row_095_a_header_is_believed_from_a_trusted_proxy_alone() {
     let root = authority("root");
@@ -253,7 +256,7 @@ async fn row_095_a_header_is_believed_from_a_trusted_proxy_alone() {
     let ok = (200, String::new());
     let client = refusal(401, "invalid_client");
     let request = refusal(400, "invalid_request");
-    let cases: [(&str, &[(&str, &str)], &(u16, String)); 11] = [
+    let cases: [Case<'_>; 11] = [
         ("10.1.2.3", &[("client-cert", &own)], &ok),
         ("::ffff:10.1.2.3", &[("client-cert", &own)], &ok),
         ("11.1.2.3", &[("client-cert", &own)], &client),
