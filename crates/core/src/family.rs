@@ -133,6 +133,16 @@ pub enum Rotated {
 }
 
 impl Rotation {
+    /// The earliest rotation that this request may be a repetition of.
+    ///
+    /// Without grace there is none, not even within the millisecond: a program that refreshes twice is that quick.
+    pub fn repeatable_since(&self) -> Timestamp {
+        if self.grace.is_zero() {
+            return Timestamp::from_millis(u64::MAX);
+        }
+        self.now - self.grace
+    }
+
     /// What this rotation does to what is remembered: the reference that every store must agree with.
     ///
     /// A generation above 0 of which nothing is remembered was used up before its row was lost (a restored backup):
@@ -163,7 +173,7 @@ impl Rotation {
             let next = Family { expires_at, ..next };
             (next, successor(next))
         } else if Some(known.generation) == self.presented.checked_add(1)
-            && self.now <= known.rotated_at + self.grace
+            && known.rotated_at >= self.repeatable_since()
         {
             (known, successor(known))
         } else {
@@ -186,6 +196,22 @@ mod tests {
             assert_eq!(bad.parse::<FamilyId>(), Err(NotAUuid), "{bad}");
         }
         assert_eq!(format!("{text}0").parse::<FamilyId>(), Err(NotAUuid));
+    }
+
+    #[test]
+    fn row_117_without_grace_nothing_is_repeated() {
+        let rotation = Rotation {
+            realm: "r".into(),
+            family: FamilyId([0; 16]),
+            presented: 0,
+            now: Timestamp::from_secs(110),
+            grace: Duration::ZERO,
+            expires_at: Timestamp::from_secs(2000),
+        };
+        let (first, _) = rotation.apply(None);
+        let (after, rotated) = rotation.apply(Some(first));
+        assert_eq!(rotated, Rotated::Reused);
+        assert_eq!(after.revoked_at, Some(rotation.now));
     }
 
     #[test]

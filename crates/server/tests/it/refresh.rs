@@ -87,6 +87,17 @@ async fn row_117_after_the_grace_the_family_is_revoked() {
 }
 
 #[tokio::test]
+async fn row_117_without_grace_a_token_is_good_once_even_within_the_same_instant() {
+    let mut realm = with(Rotate::Rotate);
+    realm.tokens.refresh.as_mut().unwrap().grace = Duration::ZERO;
+    let house = House::of(realm).await;
+    let first = house.token(&billing(), CC).await.field("refresh_token");
+    let second = refresh(&house, &first).await.field("refresh_token");
+    assert_eq!(refresh(&house, &first).await.refusal(), refusal(400, "invalid_grant"));
+    assert_eq!(refresh(&house, &second).await.refusal(), refusal(400, "invalid_grant"));
+}
+
+#[tokio::test]
 async fn row_118_a_hundred_at_once_get_one_successor() {
     let house = House::of(with(Rotate::Rotate)).await;
     let first = house.token(&billing(), CC).await.field("refresh_token");

@@ -56,7 +56,7 @@ pub(super) fn rotate(conn: &Connection, rotation: &Rotation) -> Result<Rotated, 
                 rotation.presented,
                 rotation.presented.saturating_add(1),
                 millis(rotation.now),
-                millis(rotation.now - rotation.grace),
+                millis(rotation.repeatable_since()),
                 millis(rotation.expires_at),
             ],
             |row| {

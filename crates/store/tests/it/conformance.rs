@@ -313,9 +313,14 @@ async fn a_rotation_does_what_the_core_says(store: AnyStore) {
     for current in [None, Some(1), Some(3)] {
         for revoked in [false, true] {
             for presented in [0, 1, 2, 3, 4, u32::MAX - 1, u32::MAX] {
-                for (now, lifetime) in
-                    [(at(1), 5000), (rotated_at, 1), (ends, 9), (later, 9), (later, 5000)]
-                {
+                for (now, lifetime, grace) in [
+                    (at(1), 5000, GRACE),
+                    (rotated_at, 1, GRACE),
+                    (rotated_at, 1, Duration::ZERO),
+                    (ends, 9, GRACE),
+                    (later, 9, GRACE),
+                    (later, 5000, GRACE),
+                ] {
                     number += 1;
                     let id = family(number);
                     let mut known = None;
@@ -327,7 +332,7 @@ async fn a_rotation_does_what_the_core_says(store: AnyStore) {
                         known = store.family("r", id).await.unwrap();
                     }
                     let expires_at = now + Duration::from_secs(lifetime);
-                    let rotation = Rotation { expires_at, ..rotation(id, presented, now) };
+                    let rotation = Rotation { expires_at, grace, ..rotation(id, presented, now) };
                     let (after, expected) = rotation.apply(known);
                     let case = format!("{rotation:?} of {known:?}");
                     assert_eq!(store.rotate(rotation).await.unwrap(), expected, "{case}");
