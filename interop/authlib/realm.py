@@ -19,6 +19,10 @@ WRONG = {
 }
 
 
+# What `service` is granted that asks for `write`: Keycloak adds what a client has by default.
+GRANTED = {"rfc": "write", "keycloak": "read write"}
+
+
 def only(dialect):
     """A case that makes sense in one dialect."""
 

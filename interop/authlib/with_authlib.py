@@ -11,7 +11,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_u
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from realm import pem, refused, same
+from realm import GRANTED, pem, refused, same
 
 
 def metadata(realm):
@@ -113,7 +113,7 @@ def wrong_secret(realm):
 
 def scope_asked_for(realm):
     token = session(realm, scope="write").fetch_token(grant_type="client_credentials")
-    same(token["scope"], "write")
+    same(token["scope"], GRANTED[realm["dialect"]])
 
 
 def scope_of_others(realm):

@@ -32,7 +32,7 @@ def discovery(realm):
 @only("keycloak")
 def empty_parameters(realm):
     token = connect(realm).token(grant_type="client_credentials")
-    same((token["expires_in"], token["scope"]), (300, "read"))
+    same((token["expires_in"], token["scope"]), (300, "openid read"))
 
 
 @only("keycloak")

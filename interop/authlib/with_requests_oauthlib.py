@@ -9,7 +9,7 @@ from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
-from realm import refused, same
+from realm import only, refused, same
 
 
 def endpoint(realm):
@@ -69,6 +69,7 @@ def no_warning(realm):
         same(fetch(realm, scope=["read", "write"])["scope"], ["read", "write"])
 
 
+@only("rfc")
 def openid_is_dropped(realm):
     try:
         fetch(realm, scope=["openid", "read"])
@@ -76,6 +77,11 @@ def openid_is_dropped(realm):
         same(warning.new_scope, ["read"])
     else:
         raise AssertionError("it was not warned of another scope")
+
+
+@only("keycloak")
+def openid_is_granted(realm):
+    same(fetch(realm, scope=["openid", "read"])["scope"], ["openid", "read"])
 
 
 def password_and_refresh(realm):
@@ -102,6 +108,7 @@ CASES = [
     ("a scope of others is refused", scope_of_others),
     ("the scope asked for is granted without a warning", no_warning),
     ("openid is dropped, of which it is warned", openid_is_dropped),
+    ("openid is granted, as with Keycloak", openid_is_granted),
     ("password, refresh, and the used refresh token is refused", password_and_refresh),
     ("a wrong password is refused", wrong_password),
 ]

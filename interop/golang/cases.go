@@ -149,7 +149,7 @@ func scopeAskedFor(realm Realm) error {
 	if err != nil {
 		return err
 	}
-	return same(token.Extra("scope"), any("write"))
+	return same(token.Extra("scope"), any(granted[realm.Dialect]))
 }
 
 func scopeOfOthers(realm Realm) error {

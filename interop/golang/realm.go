@@ -38,6 +38,9 @@ var wrong = map[string]map[string]struct {
 	},
 }
 
+// granted is the scope of who asks for `write`: Keycloak adds what a client has by default.
+var granted = map[string]string{"rfc": "write", "keycloak": "read write"}
+
 // readRealms reads the file of facts.
 func readRealms(path string) ([]Realm, error) {
 	text, err := os.ReadFile(path)

@@ -14,14 +14,20 @@ export const WRONG = {
     password: [400, 'invalid_grant'],
   },
   keycloak: {
-    body: [415, 'HTTP 415 Unsupported Media Type'],
+    body: [400, 'invalid_request'],
     secret: [401, 'unauthorized_client'],
     assertion: [400, 'invalid_client'],
     scope: [400, 'invalid_scope'],
-    grant: [400, 'unauthorized_client'],
+    grant: [401, 'unauthorized_client'],
     refreshToken: [400, 'invalid_grant'],
     password: [401, 'invalid_grant'],
   },
+};
+
+/** What `service` is granted: Keycloak adds what a client has by default, and keeps `openid`. */
+export const GRANTED = {
+  rfc: { write: 'write', 'openid read': 'read' },
+  keycloak: { write: 'read write', 'openid read': 'openid read' },
 };
 
 /** That a request is refused for this, and the library says so. */
