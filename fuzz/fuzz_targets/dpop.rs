@@ -49,7 +49,10 @@ fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let nonces = Nonces::new(&[7; 32]);
     if nonces.state(&text, NOW) != dpop::NonceState::Bad {
-        assert!((0..600).any(|ago| nonces.make(Timestamp::from_secs(NOW.as_secs() + 150 - ago)) == text));
+        assert!(
+            (0..600)
+                .any(|ago| nonces.make(Timestamp::from_secs(NOW.as_secs() + 150 - ago)) == text)
+        );
     }
 });
 

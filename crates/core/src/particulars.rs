@@ -45,6 +45,9 @@ pub struct Registered {
     pub name: Option<String>,
     /// `token_endpoint_auth_method`, as it said it.
     pub method: String,
+    /// `jwks`, where its certificates stand in it.
+    #[serde(default)]
+    pub jwks: Option<String>,
 }
 
 impl Particulars {

@@ -1,7 +1,10 @@
 //! Registration by clients themselves: what they send (RFC 7591 §2), and what it makes of them.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
+use crate::certificate::{CertificateName, WrittenNames};
 use crate::client::MAX_CREDENTIALS;
 use crate::grant::is_absolute;
 use crate::jose::{Jwk, JwkSet};
@@ -11,6 +14,9 @@ use crate::{Realm, Scope};
 
 /// The longest name of a client, in characters: people read it.
 const MAX_NAME: usize = 200;
+
+/// The longest set of certificates, in bytes: they are told again to whoever asks, and so are held.
+const MAX_CERTIFICATES: usize = 16 * 1024;
 
 /// The longest URL, in bytes.
 const MAX_URL: usize = 500;
@@ -28,6 +34,8 @@ pub struct Metadata {
     pub scope: Scope,
     /// `dpop_bound_access_tokens`
     pub dpop_bound: bool,
+    /// `tls_client_certificate_bound_access_tokens`
+    pub certificate_bound: bool,
 }
 
 /// How a client that registers itself authenticates.
@@ -42,6 +50,15 @@ pub enum Method {
     Keys(Vec<Jwk>),
     /// `private_key_jwt`, with keys that it publishes.
     JwksUri(String),
+    /// `tls_client_auth`, by the name in its certificate.
+    CertificateName(CertificateName),
+    /// `self_signed_tls_client_auth`, by certificates that stand in the keys that it sends (`x5c`).
+    SelfSigned {
+        /// The SHA-256 of each.
+        thumbprints: Vec<[u8; 32]>,
+        /// The keys as sent.
+        jwks: String,
+    },
 }
 
 impl Method {
@@ -51,6 +68,8 @@ impl Method {
             Self::Secret { post: false } => "client_secret_basic",
             Self::Secret { post: true } => "client_secret_post",
             Self::Keys(_) | Self::JwksUri(_) => "private_key_jwt",
+            Self::CertificateName(_) => "tls_client_auth",
+            Self::SelfSigned { .. } => "self_signed_tls_client_auth",
         }
     }
 }
@@ -142,6 +161,7 @@ impl Metadata {
             grants: grants(members, realm)?,
             scope: scope(members, policy)?,
             dpop_bound: boolean(members, "dpop_bound_access_tokens")?,
+            certificate_bound: boolean(members, "tls_client_certificate_bound_access_tokens")?,
         })
     }
 }
@@ -160,6 +180,7 @@ fn method(members: &Map<String, Value>, realm: &Realm) -> Result<Method, BadRegi
         return Err(bad("jwks and jwks_uri together"));
     }
     let fapi = realm.profile == Profile::Fapi2;
+    let name = name(members)?;
     // "If unspecified or omitted, the default is "client_secret_basic""
     match text(members, "token_endpoint_auth_method")?.unwrap_or("client_secret_basic") {
         "client_secret_basic" if !fapi => Ok(Method::Secret { post: false }),
@@ -170,12 +191,66 @@ fn method(members: &Map<String, Value>, realm: &Realm) -> Result<Method, BadRegi
             (None, Some(_)) => Err(bad("jwks_uri is no https URL")),
             (None, None) => Err(bad("private_key_jwt without keys")),
         },
+        "tls_client_auth" if takes_certificates(realm) => {
+            name.map(Method::CertificateName).ok_or(bad("tls_client_auth without a name"))
+        }
+        "self_signed_tls_client_auth" if realm.certificates.is_some() => match jwks {
+            Some(jwks) => self_signed(jwks),
+            None => Err(bad("self_signed_tls_client_auth without certificates")),
+        },
         _ => Err(bad("token_endpoint_auth_method is not supported")),
     }
 }
 
+/// Whether a realm has authorities that could vouch for a certificate.
+fn takes_certificates(realm: &Realm) -> bool {
+    realm.certificates.as_ref().is_some_and(|policy| !policy.authorities.is_empty())
+}
+
+/// The one name of a certificate, if there is one (RFC 8705 §2.1.2).
+fn name(members: &Map<String, Value>) -> Result<Option<CertificateName>, BadRegistration> {
+    let written = WrittenNames {
+        subject_dn: text(members, "tls_client_auth_subject_dn")?,
+        san_dns: text(members, "tls_client_auth_san_dns")?,
+        san_uri: text(members, "tls_client_auth_san_uri")?,
+        san_ip: text(members, "tls_client_auth_san_ip")?,
+        san_email: text(members, "tls_client_auth_san_email")?,
+    };
+    if written.is_none() {
+        return Ok(None);
+    }
+    CertificateName::registered(&written).map(Some).map_err(|bad| BadRegistration::Metadata(bad.0))
+}
+
+/// The certificates in a set of keys: the first of each `x5c`, which is that of the key (RFC 7517 §4.7).
+fn self_signed(jwks: &Value) -> Result<Method, BadRegistration> {
+    let keys = jwks.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let thumbprint = |key: &Value| {
+        let text = key.get("x5c")?.get(0)?.as_str()?;
+        let der = BASE64_STANDARD.decode(text).ok().filter(|der| !der.is_empty())?;
+        let mut thumbprint = [0; 32];
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+        thumbprint.copy_from_slice(digest.as_ref());
+        Some(thumbprint)
+    };
+    let private = |key: &Value| ["d", "p", "q", "k", "priv"].iter().any(|m| key.get(m).is_some());
+    let thumbprints: Option<Vec<_>> = keys.iter().map(thumbprint).collect();
+    let jwks = jwks.to_string();
+    match thumbprints {
+        Some(thumbprints)
+            if (1..=MAX_CREDENTIALS).contains(&thumbprints.len())
+                && !keys.iter().any(private)
+                && jwks.len() <= MAX_CERTIFICATES =>
+        {
+            Ok(Method::SelfSigned { thumbprints, jwks })
+        }
+        _ => Err(bad("jwks has no certificates, too many, or a key without one")),
+    }
+}
+
+/// A URL from which keys can be fetched: what stands before an `@` would be somebody's password.
 fn is_https(url: &str) -> bool {
-    url.starts_with("https://") && is_absolute(url) && url.len() <= MAX_URL
+    url.starts_with("https://") && is_absolute(url) && url.len() <= MAX_URL && !url.contains('@')
 }
 
 fn keys(jwks: &Value) -> Result<Method, BadRegistration> {
@@ -281,6 +356,8 @@ mod tests {
             (json!({ "jwks": jwks(), "jwks_uri": "https://a.example" }), false),
             (json!({ method: "private_key_jwt" }), false),
             (json!({ method: "private_key_jwt", "jwks_uri": "http://a.example/jwks" }), false),
+            (json!({ method: "private_key_jwt", "jwks_uri": "https://a:b@a.example/jwks" }), false),
+            (json!({ method: "tls_client_auth", "tls_client_auth_san_dns": "a.example" }), false),
             (json!({ method: "private_key_jwt", "jwks": { "keys": [] } }), false),
             (json!({ method: "private_key_jwt", "jwks": private }), false),
             (json!({ method: "none" }), false),
@@ -304,6 +381,54 @@ mod tests {
         let statement = read(&json!({ "software_statement": "a.b.c" })).unwrap_err();
         assert_eq!(statement.code(), "invalid_software_statement");
         assert!(Metadata::read(b"{", &realm(Profile::Standard), &policy()).is_err());
+    }
+
+    #[test]
+    fn row_087_row_088_a_client_registers_one_name_or_its_certificates() {
+        use crate::realm::CertificatePolicy;
+        let read = |authorities: &[&str], metadata: Value| {
+            let authorities = authorities.iter().map(|one| (*one).to_owned()).collect();
+            let policy = CertificatePolicy { authorities, ..CertificatePolicy::default() };
+            let realm = Realm { certificates: Some(policy), ..realm(Profile::Fapi2) };
+            Metadata::read(metadata.to_string().as_bytes(), &realm, &self::policy())
+                .map(|metadata| metadata.method.as_str())
+                .map_err(|bad| bad.code())
+        };
+        let by_name = |further: Value| {
+            let mut metadata = json!({ "token_endpoint_auth_method": "tls_client_auth" });
+            for (name, value) in further.as_object().unwrap() {
+                metadata[name] = value.clone();
+            }
+            metadata
+        };
+        let dn = json!({ "tls_client_auth_subject_dn": "CN=a" });
+        let two =
+            json!({ "tls_client_auth_subject_dn": "CN=a", "tls_client_auth_san_dns": "a.example" });
+        const BAD: Result<&str, &str> = Err("invalid_client_metadata");
+        assert_eq!(read(&["ca"], by_name(dn.clone())), Ok("tls_client_auth"));
+        assert_eq!(read(&["ca"], by_name(two)), BAD);
+        assert_eq!(read(&["ca"], by_name(json!({}))), BAD);
+        assert_eq!(read(&["ca"], by_name(json!({ "tls_client_auth_san_ip": "a" }))), BAD);
+        assert_eq!(read(&[], by_name(dn)), BAD);
+
+        let own = |keys: Value| {
+            let jwks = json!({ "keys": keys });
+            let method = "self_signed_tls_client_auth";
+            read(&[], json!({ "token_endpoint_auth_method": method, "jwks": jwks }))
+        };
+        assert_eq!(
+            own(json!([{ "kty": "EC", "x5c": ["AAAA"] }])),
+            Ok("self_signed_tls_client_auth")
+        );
+        for bad in [
+            json!([]),
+            json!([{ "kty": "EC" }]),
+            json!([{ "x5c": [] }]),
+            json!([{ "x5c": ["%"] }]),
+            json!([{ "x5c": ["AAAA"], "d": "AAAA" }]),
+        ] {
+            assert_eq!(own(bad.clone()), BAD, "{bad}");
+        }
     }
 
     #[test]

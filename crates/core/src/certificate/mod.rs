@@ -80,6 +80,14 @@ pub struct WrittenNames<'a> {
     pub san_email: Option<&'a str>,
 }
 
+impl WrittenNames<'_> {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        let Self { subject_dn, san_dns, san_uri, san_ip, san_email } = self;
+        [subject_dn, san_dns, san_uri, san_ip, san_email].iter().all(|name| name.is_none())
+    }
+}
+
 impl CertificateName {
     /// "A client using the tls_client_auth authentication method MUST use exactly one of the below metadata
     /// parameters" (RFC 8705 §2.1.2).

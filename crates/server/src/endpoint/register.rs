@@ -211,7 +211,7 @@ impl Walk<'_> {
         token: &Secret,
     ) -> Result<(Client, Vec<Credential>, Option<Secret>), Denied> {
         let mut secret = None;
-        let mut jwks_uri = None;
+        let (mut jwks_uri, mut jwks) = (None, None);
         let kinds: Vec<(String, CredentialKind)> = match &metadata.method {
             registration::Method::Secret { .. } => {
                 let (id, made) = generate_secret(&random()?);
@@ -230,6 +230,18 @@ impl Walk<'_> {
                 jwks_uri = Some(url.clone());
                 Vec::new()
             }
+            registration::Method::CertificateName(name) => {
+                let kind = CredentialKind::CertificateName { name: Box::new(name.clone()) };
+                vec![(base64url(&random::<6>()?), kind)]
+            }
+            registration::Method::SelfSigned { thumbprints, jwks: sent } => {
+                jwks = Some(sent.clone());
+                let own = |thumbprint: &[u8; 32]| {
+                    let id = base64url(&thumbprint[..6]);
+                    (id, CredentialKind::SelfSigned { thumbprint: *thumbprint })
+                };
+                thumbprints.iter().map(own).collect()
+            }
         };
         let credential = |(id, kind)| Credential {
             id,
@@ -243,9 +255,11 @@ impl Walk<'_> {
             token: self.app.pepper.digest(token.expose()),
             name: metadata.name.clone(),
             method: metadata.method.as_str().to_owned(),
+            jwks,
         };
         let particulars = Particulars {
             dpop_bound: metadata.dpop_bound,
+            certificate_bound: metadata.certificate_bound,
             jwks_uri,
             registered: Some(registered),
             ..Particulars::default()
@@ -302,9 +316,14 @@ impl Walk<'_> {
             .strings("response_types", [])
             .string("scope", client.scope.as_str())
             .boolean("dpop_bound_access_tokens", particulars.dpop_bound)
+            .boolean("tls_client_certificate_bound_access_tokens", particulars.certificate_bound)
             .then(|o| match method {
                 registration::Method::Secret { .. } => o,
                 registration::Method::JwksUri(url) => o.string("jwks_uri", url),
+                registration::Method::CertificateName(name) => {
+                    o.string(name.parameter(), &name.value())
+                }
+                registration::Method::SelfSigned { jwks, .. } => o.raw("jwks", jwks),
                 registration::Method::Keys(keys) => {
                     let keys: Vec<String> = keys.iter().map(|key| key.to_json()).collect();
                     o.raw("jwks", &format!(r#"{{"keys":[{}]}}"#, keys.join(",")))
@@ -366,6 +385,19 @@ fn stored_method(client: &Client, registered: &Registered) -> registration::Meth
         CredentialKind::PublicKey { jwk } => tokenry_core::jose::Jwk::parse(jwk).ok(),
         _ => None,
     });
+    let name = client.credentials.iter().find_map(|credential| match &credential.kind {
+        CredentialKind::CertificateName { name } => Some((**name).clone()),
+        _ => None,
+    });
+    if let ("tls_client_auth", Some(name)) = (registered.method.as_str(), name) {
+        return registration::Method::CertificateName(name);
+    }
+    if let ("self_signed_tls_client_auth", Some(jwks)) =
+        (registered.method.as_str(), &registered.jwks)
+    {
+        let (thumbprints, jwks) = (Vec::new(), jwks.clone());
+        return registration::Method::SelfSigned { thumbprints, jwks };
+    }
     match (registered.method.as_str(), &client.particulars().jwks_uri) {
         ("private_key_jwt", Some(url)) => registration::Method::JwksUri(url.clone()),
         ("private_key_jwt", None) => registration::Method::Keys(keys.collect()),

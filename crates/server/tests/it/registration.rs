@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokenry_core::jose::Algorithm;
-use tokenry_core::realm::RegistrationPolicy;
+use tokenry_core::realm::{CertificatePolicy, RegistrationPolicy};
 use tokenry_core::{Client, Particulars, Realm};
 use tokenry_store::Change;
 
@@ -246,4 +246,49 @@ async fn row_283_row_284_row_285_a_client_manages_its_registration() {
     assert_eq!(told.json(), json!({ "active": false }));
     let patch = send(&house, Method::PATCH, &other_path, &other_token, &json!({})).await;
     assert_eq!(patch.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn row_087_row_277_a_client_registers_the_name_in_its_certificate_or_the_certificate() {
+    let house = open_house().await;
+    let realm = house.store.outline().await.unwrap().realms[0].clone();
+    let authorities = vec![rcgen::generate_simple_self_signed(["ca".into()]).unwrap().cert.pem()];
+    let certificates = Some(CertificatePolicy { authorities, ..CertificatePolicy::default() });
+    house.change(vec![Change::PutRealm(Realm { certificates, ..realm })]).await;
+    let own = rcgen::generate_simple_self_signed(["billing".into()]).unwrap();
+    let x5c = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, own.cert.der());
+    let jwks = json!({ "keys": [{ "kty": "EC", "x5c": [x5c] }] });
+    for (metadata, name) in [
+        (
+            json!({
+                "token_endpoint_auth_method": "tls_client_auth",
+                "tls_client_auth_san_dns": "billing.example",
+                "tls_client_certificate_bound_access_tokens": true,
+            }),
+            "tls_client_auth_san_dns",
+        ),
+        (
+            json!({ "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": jwks }),
+            "jwks",
+        ),
+    ] {
+        let answer = register(&house, &metadata).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let (path, token) = managed(&answer);
+        let read = send(&house, Method::GET, &path, &token, &json!({})).await;
+        for told in [answer.json(), read.json()] {
+            assert_eq!(told[name], metadata[name]);
+            let method = "token_endpoint_auth_method";
+            assert_eq!(told[method], metadata[method]);
+            assert_eq!(told.get("client_secret"), None);
+        }
+        let bound = "tls_client_certificate_bound_access_tokens";
+        assert_eq!(answer.json()[bound], metadata[bound] == true);
+    }
+    let two = json!({
+        "token_endpoint_auth_method": "tls_client_auth",
+        "tls_client_auth_san_dns": "a.example", "tls_client_auth_san_ip": "192.0.2.1",
+    });
+    let refused = register(&house, &two).await;
+    assert_eq!(refused.refusal(), refusal(400, "invalid_client_metadata"));
 }
