@@ -6,7 +6,6 @@ mod commands;
 mod config;
 mod diagnostic;
 mod document;
-mod duration;
 mod edge;
 mod installation;
 mod output;
@@ -14,6 +13,8 @@ mod plan;
 mod realm_file;
 
 use std::process::ExitCode;
+
+use tokenry_core::duration;
 
 fn main() -> ExitCode {
     commands::main()

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
-use tokenry_core::realm::{Realm, RefreshPolicy, Rotate};
+use tokenry_core::realm::{Realm, RefreshPolicy};
 use tokenry_core::{Client, Timestamp};
 use tokenry_store::{Change, Snapshot};
 
@@ -64,7 +64,10 @@ impl Plan {
         for Declaration { realm, clients } in declarations {
             let old = stored.realms.iter().find(|r| r.name == realm.name);
             let ends = old.is_some_and(|old| {
-                stops_rotating(old.tokens.refresh.as_ref(), realm.tokens.refresh.as_ref())
+                RefreshPolicy::stops_rotating(
+                    old.tokens.refresh.as_ref(),
+                    realm.tokens.refresh.as_ref(),
+                )
             });
             // What is set at run time stays.
             let not_before = old.map_or(Timestamp::EPOCH, |old| old.not_before);
@@ -124,8 +127,8 @@ impl Plan {
                 client.enabled = old.enabled;
             }
             // Where the realm itself stops rotating, its own moment ends them.
-            ends = !stops_rotating(inherited.0, inherited.1)
-                && stops_rotating(
+            ends = !RefreshPolicy::stops_rotating(inherited.0, inherited.1)
+                && RefreshPolicy::stops_rotating(
                     old.refresh.as_deref().or(inherited.0),
                     client.refresh.as_deref().or(inherited.1),
                 );
@@ -270,17 +273,10 @@ impl Step {
     }
 }
 
-/// Whether refresh tokens that were used up would be good again: only `rotate` knows that they are.
-///
-/// Also where there are none from now on, since another policy may follow that one.
-fn stops_rotating(old: Option<&RefreshPolicy>, new: Option<&RefreshPolicy>) -> bool {
-    let rotates =
-        |policy: Option<&RefreshPolicy>| policy.is_some_and(|p| p.policy == Rotate::Rotate);
-    rotates(old) && !rotates(new)
-}
-
 #[cfg(test)]
 mod tests {
+    use tokenry_core::realm::Rotate;
+
     use super::*;
 
     fn declared(realm: &Realm, clients: &[Client]) -> Declaration {

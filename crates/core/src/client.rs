@@ -103,6 +103,14 @@ const fn yes() -> bool {
 /// How many credentials a client may have: each costs a comparison per request, and a rotation needs two.
 pub const MAX_CREDENTIALS: usize = 16;
 
+/// The longest label of a credential, in characters: a line on a screen.
+pub const MAX_LABEL: usize = 100;
+
+/// Whether people may call a credential this: up to [`MAX_LABEL`] printable characters.
+pub fn is_label(label: &str) -> bool {
+    label.chars().count() <= MAX_LABEL && !label.chars().any(char::is_control)
+}
+
 /// Whether `id` may identify a client: 1 to 200 visible ASCII characters without `:` (which Basic cannot carry).
 ///
 /// RFC 6749 appendix A.1 also allows the space; no client library agrees on how to send it.

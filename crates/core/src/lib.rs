@@ -20,6 +20,7 @@ pub mod binding;
 pub mod certificate;
 pub mod client;
 pub mod dpop;
+pub mod duration;
 pub mod family;
 pub mod foreign;
 mod form;

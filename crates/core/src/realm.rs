@@ -10,6 +10,7 @@ use crate::jose::Algorithm;
 use crate::request::GrantType;
 use crate::{Scope, Timestamp};
 
+pub mod limits;
 mod policy;
 
 pub use policy::{
@@ -360,6 +361,16 @@ pub struct RefreshPolicy {
     /// Whether `client_credentials` gives a refresh token too (RFC 6749 §4.4.3: SHOULD NOT; many vendors do).
     #[serde(default)]
     pub client_credentials: bool,
+}
+
+impl RefreshPolicy {
+    /// Whether refresh tokens that were used up would be good again: only `rotate` knows that they are.
+    ///
+    /// Also where there are none from now on, since another policy may follow that one.
+    pub fn stops_rotating(old: Option<&Self>, new: Option<&Self>) -> bool {
+        let rotates = |policy: Option<&Self>| policy.is_some_and(|p| p.policy == Rotate::Rotate);
+        rotates(old) && !rotates(new)
+    }
 }
 
 /// What a refresh does to the refresh token.

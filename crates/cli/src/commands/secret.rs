@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use tokenry_core::client::{
-    Credential, CredentialKind, MAX_CREDENTIALS, generate_secret, is_high_entropy,
+    Credential, CredentialKind, MAX_CREDENTIALS, MAX_LABEL, generate_secret, is_high_entropy,
+    is_label,
 };
 use tokenry_core::{Client, Secret, Timestamp};
 use tokenry_store::Change;
@@ -18,9 +19,6 @@ use crate::diagnostic::{Diagnostic, quoted};
 use crate::edge;
 use crate::installation::{Installation, not_there};
 use crate::output::{Output, table};
-
-/// The longest label, in characters.
-const MAX_LABEL: usize = 100;
 
 /// What can be done with the secrets of a client.
 #[derive(Debug, Subcommand)]
@@ -164,7 +162,7 @@ async fn add(
 
 /// A further credential is admitted, under this label.
 pub(super) fn has_room(client: &Client, label: &str) -> Result<(), Diagnostic> {
-    if label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
+    if !is_label(label) {
         return Err(Diagnostic::error(format!(
             "a label has up to {MAX_LABEL} printable characters"
         )));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokenry_core::Client;
 use tokenry_core::client::is_client_id;
 use tokenry_core::jose::Algorithm;
+use tokenry_core::realm::limits::{DEFAULT_GRACE, MAX_ACCESS, MAX_GRACE, MAX_LIFETIME, MAX_REUSE};
 use tokenry_core::realm::{
     ClientAuthentication, Dialect, Ed25519Name, Endpoint, Issuer, IssuerError, KeyPolicy, Profile,
     Realm, RefreshPolicy, Rotate, TokenPolicy, is_host, is_name, is_path,
@@ -18,18 +19,9 @@ use crate::document::{At, Field, Table, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86400);
 
-/// The longest access token: nobody takes it back from those who check its signature alone.
-const MAX_ACCESS: Duration = DAY.saturating_mul(30);
-/// The longest refresh token and the longest period of a key: ten years, which is longer than anything is left alone.
-const MAX_LIFETIME: Duration = DAY.saturating_mul(3650);
-/// The longest grace. It is there for a lost response; whoever comes later is not the same caller.
-const MAX_GRACE: Duration = HOUR;
 /// How long an access token lives where the file does not say.
 const DEFAULT_ACCESS: Duration = Duration::from_secs(300);
-/// The grace of policy `rotate` where the file does not say: a client that lost a response repeats it in that time.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// A list of texts.
 pub(super) type Texts = Field<Vec<At<String>>>;
@@ -388,9 +380,8 @@ fn meant_client(written: WrittenClient, realm: &str, rotate: Rotate) -> Option<D
     Some(DeclaredClient { client, says_enabled })
 }
 
-/// How long a token may be given again: at most an hour, so that a change of policy is soon everywhere.
 fn reuse(value: &Value<'_>) -> Option<Duration> {
-    value.duration(Duration::ZERO..=HOUR)
+    value.duration(Duration::ZERO..=MAX_REUSE)
 }
 
 /// The access lifetime that holds where `written` does not say.

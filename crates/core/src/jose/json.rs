@@ -6,7 +6,11 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Reads the text of one JSON object.
-pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, JsonError> {
+///
+/// # Errors
+///
+/// [`JsonError`]: what it is instead.
+pub fn object(text: &[u8]) -> Result<Map<String, Value>, JsonError> {
     // RFC 8725 §3.7: UTF-8 only. Checked first, since the parser looks at strings alone.
     let text = std::str::from_utf8(text).map_err(|_| JsonError::NotUtf8)?;
     match serde_json::from_str(text) {
@@ -19,13 +23,17 @@ pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, JsonError> {
 
 /// Why a text is not read as a JSON object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum JsonError {
+pub enum JsonError {
+    /// Some bytes are not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
+    /// Not JSON, or more than one text, or nested too deeply.
     #[error("not JSON")]
     Syntax,
+    /// Another JSON value.
     #[error("not a JSON object")]
     NotAnObject,
+    /// An object within it has a member twice.
     #[error("a member stands twice")]
     DuplicateMember,
 }

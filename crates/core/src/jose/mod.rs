@@ -34,7 +34,7 @@ pub mod jws;
 mod algorithm;
 mod base64url;
 mod header;
-mod json;
+pub mod json;
 mod jwk;
 mod jwk_set;
 mod key;

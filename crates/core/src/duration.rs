@@ -1,12 +1,12 @@
-//! Durations as operators write them: a whole number and a unit, `30s`, `5m`, `24h`, `90d`.
+//! Durations as people write them in realm files and in the admin API: a whole number and a unit, `30s`, `5m`, `24h`, `90d`.
 
 use std::time::Duration;
 
 /// The units, largest first.
 const UNITS: [(&str, u64); 4] = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)];
 
-/// Reads a duration.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+/// Reads a duration; `None` where it is none, or longer than 2⁶⁴ seconds.
+pub fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let (_, secs) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
     if !number.bytes().all(|b| b.is_ascii_digit()) {
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in the largest unit that leaves no remainder.
-pub(crate) fn write(duration: Duration) -> String {
+pub fn write(duration: Duration) -> String {
     let secs = duration.as_secs();
     UNITS
         .into_iter()
