@@ -1,5 +1,6 @@
 //! The `tokenry` binary: runs the authorization server, and does everything around it from the command line.
 
+mod admin_guard;
 mod args;
 mod certificate;
 mod commands;

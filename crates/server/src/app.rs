@@ -350,6 +350,11 @@ impl App {
         }
     }
 
+    /// The realms as they are now.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
     /// Whether the store answered when it was asked last.
     pub(crate) fn store_is_up(&self) -> bool {
         self.metrics.store_up.get() == 1

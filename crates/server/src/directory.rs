@@ -292,6 +292,11 @@ impl Directory {
         Some(above.any(is_keycloak))
     }
 
+    /// The realm of this name.
+    pub(crate) fn realm(&self, name: &str) -> Option<&Arc<RealmState>> {
+        self.realms.get(name)
+    }
+
     /// All realms.
     pub(crate) fn realms(&self) -> impl Iterator<Item = &Arc<RealmState>> {
         self.realms.values()

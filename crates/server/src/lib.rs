@@ -17,6 +17,7 @@ mod document;
 mod endpoint;
 mod fetch;
 mod http_answer;
+mod in_process;
 mod json;
 mod keyring;
 mod life;
@@ -33,13 +34,14 @@ mod throttle;
 mod tls;
 mod workers;
 
-pub use admin::serve_admin;
+pub use admin::{Access, Admin, AdminGuard, Administration, Denied, serve_admin};
 pub use app::{App, StartError, Summary};
 pub use clock::{Clock, NoEntropy, SystemClock, random};
 pub use fetch::{
     Allowed, Fetch, FetchError, FetchRules, HttpsFetch, NotAllowable, NotCertificates, is_fetchable,
 };
 pub use http_answer::Body;
+pub use in_process::{Issues, NotKnown};
 pub use limits::Limits;
 pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use serve::serve;

@@ -32,6 +32,7 @@ use crate::app::App;
 use crate::clock::random;
 use crate::http_answer::{Body, error, unavailable};
 use crate::life::{Alive, Lives};
+use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::socket::Socket;
 use crate::tls::{Tls, certificate, h2};
@@ -52,7 +53,7 @@ const MAX_STREAMS: u32 = 32;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The header that names a request, in both directions and in the log.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers requests on `listener` until `shutdown` is done, and then finishes those it has accepted.
 ///
@@ -284,8 +285,8 @@ impl Conversation {
         let id = self.name(&parts.headers);
         let name = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         // A place is taken once the whole request is there: who sends half of one holds nothing.
-        let mut response = match server.read(&parts.headers, body).await {
-            Err(response) => response,
+        let mut response = match read_body(&server.app.limits, &parts.headers, body).await {
+            Err(status) => closing(status),
             Ok(body) => match server.requests.take() {
                 Some(_place) => server.app.handle(parts, &body, &self.peer, name).await,
                 None => {
@@ -300,42 +301,46 @@ impl Conversation {
         response
     }
 
-    /// The caller's name for a request, if it is harmless; otherwise one of ours: 16 hex digits.
-    ///
-    /// The names of a process begin anywhere, those of each connection 2³² after those of the one before. They tell
-    /// requests apart in a log, and are no secret.
+    /// The names of a process begin anywhere, those of each connection 2³² after those of the one before.
     fn name(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let theirs = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
-        theirs.cloned().or_else(|| {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            let next = self.names.fetch_add(1, Ordering::Relaxed);
-            let digit = |i: usize| HEX[(next >> (60 - 4 * i)) as usize & 15];
-            HeaderValue::from_bytes(&std::array::from_fn::<u8, 16, _>(digit)).ok()
-        })
+        request_name(headers, &self.names)
     }
 }
 
-impl Server {
-    /// Reads a body within its limits.
-    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Response<Body>> {
-        let limits = &self.app.limits;
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64)
-        {
-            return Err(closing(StatusCode::PAYLOAD_TOO_LARGE));
-        }
-        let mut collected = pin!(collect(body, limits.max_body));
-        // Nearly always the body came with the head; then no timer is set.
-        let body = match poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await {
-            Poll::Ready(body) => Ok(body),
-            Poll::Pending => Box::pin(timeout(limits.body_timeout, collected)).await,
-        };
-        match body {
-            Err(_) => Err(closing(StatusCode::REQUEST_TIMEOUT)),
-            Ok(Err(Unread::TooLarge)) => Err(closing(StatusCode::PAYLOAD_TOO_LARGE)),
-            Ok(Err(Unread::Broken)) => Err(closing(StatusCode::BAD_REQUEST)),
-            Ok(Ok(body)) => Ok(body),
-        }
+/// The caller's name for a request, if it is harmless; otherwise the next of ours: 16 hex digits.
+///
+/// Names tell requests apart in a log, and are no secret.
+pub(crate) fn request_name(headers: &HeaderMap, names: &AtomicU64) -> Option<HeaderValue> {
+    let theirs = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+    theirs.cloned().or_else(|| {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let next = names.fetch_add(1, Ordering::Relaxed);
+        let digit = |i: usize| HEX[(next >> (60 - 4 * i)) as usize & 15];
+        HeaderValue::from_bytes(&std::array::from_fn::<u8, 16, _>(digit)).ok()
+    })
+}
+
+/// Reads a body within its limits; otherwise the status that says why not.
+pub(crate) async fn read_body(
+    limits: &Limits,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, StatusCode> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > limits.max_body as u64) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut collected = pin!(collect(body, limits.max_body));
+    // Nearly always the body came with the head; then no timer is set.
+    let body = match poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await {
+        Poll::Ready(body) => Ok(body),
+        Poll::Pending => Box::pin(timeout(limits.body_timeout, collected)).await,
+    };
+    match body {
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+        Ok(Err(Unread::TooLarge)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(Unread::Broken)) => Err(StatusCode::BAD_REQUEST),
+        Ok(Ok(body)) => Ok(body),
     }
 }
 

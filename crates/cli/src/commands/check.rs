@@ -112,7 +112,7 @@ fn transport(
     diagnostics.0.extend(certificate::exposed_key(config));
     if let Some(admin) = config.admin.as_ref().filter(|admin| !admin.value.ip().is_loopback()) {
         let message = format!(
-            "admin is on {}, where others reach it: it speaks plain HTTP and asks nobody who they are",
+            "admin is on {}, where others reach it: it speaks plain HTTP, and its /health and /metrics ask nobody who they are",
             admin.value
         );
         diagnostics.push(
@@ -121,6 +121,7 @@ fn transport(
             ),
         );
     }
+    admin_api(config, realms, diagnostics);
     for realm in realms {
         let (name, issuer) = (quoted(&realm.name), realm.issuer.to_string());
         let https = issuer.starts_with("https:");
@@ -165,6 +166,28 @@ fn transport(
                     .warning(&files.certificate.span, message)
                     .help("clients refuse it, unless a proxy with another one stands before it"),
             );
+        }
+    }
+}
+
+/// Notes what would keep everybody out of the admin API.
+fn admin_api(config: &Config, realms: &[&Realm], diagnostics: &mut Diagnostics) {
+    let Some(api) = &config.admin_api else { return };
+    let (at, name) = (&api.realm.span, quoted(&api.realm.value));
+    let Some(realm) = realms.iter().find(|realm| realm.name == api.realm.value) else {
+        let message = format!("the admin API wants tokens of realm {name}, which does not exist");
+        let help = "declare it in a realm file and `tokenry apply` that";
+        diagnostics.push(config.warning(at, message).help(help));
+        return;
+    };
+    for needed in [&api.read_scope, &api.write_scope] {
+        if let Some(scope) = needed.first_outside(&realm.scopes) {
+            let message = format!(
+                "the admin API needs scope {}, which realm {name} does not have",
+                quoted(scope)
+            );
+            let help = "add it to the `scopes` of the realm, and to a client's `scope`";
+            diagnostics.push(config.warning(at, message).help(help));
         }
     }
 }

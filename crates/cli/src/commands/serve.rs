@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{App, HttpsFetch, StartError, SystemClock, Workers};
+use tokenry_server::{Administration, App, HttpsFetch, StartError, SystemClock, Workers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
+use crate::admin_guard::TokenGuard;
 use crate::args::Global;
 use crate::certificate;
 use crate::config::{Config, LOG_LEVEL, LogFormat, fetch, is_log_level};
@@ -86,6 +87,8 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     // Before anybody knows that it runs, and may tell it to end.
     let signals = (Signals::new()?, reload::Hangups::new()?);
     announce(&config, &app, &listener, admin.as_ref(), output)?;
+    let administration = administration(&app, &config);
+    let admin = admin.map(|listener| (listener, administration));
     let watch = reload::Watch::new(config, loaded, stamp);
     until_told_to_end(app, listener, admin, &workers, watch, signals).await;
     tracing::info!("ended");
@@ -222,10 +225,21 @@ fn announce(
     Ok(())
 }
 
+/// What the admin listener serves: the API only for those who have the tokens that the configuration names.
+fn administration(app: &Arc<App>, config: &Config) -> Administration {
+    let administration = Administration::new(Arc::clone(app));
+    let Some(api) = config.admin_api.clone() else { return administration };
+    let realm = &api.realm.value;
+    if app.issues(realm).is_none() {
+        tracing::warn!(realm, "the admin API stays closed until there is this realm");
+    }
+    administration.guarded_by(Arc::new(TokenGuard::new(Arc::clone(app), api)))
+}
+
 async fn until_told_to_end(
     app: Arc<App>,
     listener: TcpListener,
-    admin: Option<TcpListener>,
+    admin: Option<(TcpListener, Administration)>,
     workers: &Workers,
     watch: reload::Watch,
     (mut signals, hangups): (Signals, reload::Hangups),
@@ -241,8 +255,8 @@ async fn until_told_to_end(
     let tls = watch.tls();
     let watch = tokio::spawn(watch.run(hangups));
     let upkeep = tokio::spawn(Arc::clone(&app).upkeep(shutdown()));
-    let admin = admin.map(|listener| {
-        tokio::spawn(tokenry_server::serve_admin(Arc::clone(&app), listener, shutdown()))
+    let admin = admin.map(|(listener, administration)| {
+        tokio::spawn(tokenry_server::serve_admin(administration, listener, shutdown()))
     });
     let signal = tokio::spawn(async move {
         signals.next().await;

@@ -4,6 +4,8 @@
 //! | --- | --- | --- |
 //! | `[server] listen` | address and port of the authorization server | `127.0.0.1:8443` |
 //! | `[server] admin` | address and port for health, metrics and administration | none |
+//! | `[admin.api] realm`, `audience` | whose access tokens open the admin API | none: it is closed |
+//! | `[admin.api] read_scope`, `write_scope` | what they need | `tokenry:read`, `tokenry:write` |
 //! | `[server] max_connections` | connections that may be open at once | 10000 |
 //! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
 //! | `[server] max_clients` | clients held in memory; further ones are read from the store as they ask | 150000 |
@@ -24,6 +26,7 @@
 //!
 //! Paths are relative to the file.
 
+mod admin;
 pub(crate) mod fetch;
 pub(crate) mod master_key;
 
@@ -39,6 +42,8 @@ use tracing_subscriber::EnvFilter;
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{self, At, Field, Span, Table, Value};
 use fetch::Fetching;
+
+pub(crate) use admin::AdminApi;
 
 /// Where the server listens where the file does not say.
 const DEFAULT_LISTEN: SocketAddr =
@@ -67,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) listen: At<SocketAddr>,
     /// Where health, metrics and administration listen.
     pub(crate) admin: Option<At<SocketAddr>>,
+    /// Whose tokens open the admin API; `None`: it is closed.
+    pub(crate) admin_api: Option<AdminApi>,
     /// How many threads answer requests; `None`: one for each core.
     pub(crate) threads: Option<usize>,
     /// The server's limits.
@@ -167,6 +174,7 @@ impl Config {
 struct Written {
     listen: Field<SocketAddr>,
     admin: Field<SocketAddr>,
+    admin_api: Field<admin::Written>,
     max_connections: Field<u64>,
     max_requests: Field<u64>,
     max_clients: Field<u64>,
@@ -196,6 +204,7 @@ impl Written {
         let mut this = Self {
             listen: Field::Absent,
             admin: Field::Absent,
+            admin_api: Field::Absent,
             max_connections: Field::Absent,
             max_requests: Field::Absent,
             max_clients: Field::Absent,
@@ -232,6 +241,7 @@ impl Written {
             this.trusted_proxies = t.optional("trusted_proxies", |v| v.list(network));
             this.client_certificate_header = t.optional("client_certificate_header", header);
         });
+        root.table("admin", |t| this.admin_api = t.table("api", admin::Written::read));
         root.required_table("store", |t| this.store = t.required("url", store_url));
         root.table("log", |t| {
             this.level = t.optional("level", level);
@@ -274,6 +284,31 @@ impl Written {
                 format!("admin is the same address as listen, `{listen}`"),
                 None,
             );
+        }
+        self.check_admin_api(root);
+    }
+
+    /// Tokens go to the API, and new secrets come from it.
+    fn check_admin_api(&self, root: &Table<'_>) {
+        let Some(api) = self.admin_api.given() else { return };
+        let admin = match &self.admin {
+            Field::Given(admin) => admin,
+            Field::Wrong => return,
+            Field::Absent => {
+                let help = "add `admin = \"127.0.0.1:9090\"` to `[server]`".to_owned();
+                root.notes.error(&api.span, "the admin API has no address", Some(help));
+                return;
+            }
+        };
+        if admin.value.ip().is_loopback() || self.insecure_plain_http.is_wrong() {
+            return;
+        }
+        let message = format!("the admin API speaks plain HTTP, also on `{}`", admin.value);
+        if self.insecure_plain_http.value() == Some(&true) {
+            root.notes.warning(&admin.span, &message);
+        } else {
+            let help = "put `admin` on a loopback address; behind a proxy that does TLS set `insecure_plain_http = true`";
+            root.notes.error(&admin.span, message, Some(help.to_owned()));
         }
     }
 
@@ -322,6 +357,7 @@ impl Written {
                 Field::Given(at) => Some(at),
                 _ => None,
             },
+            admin_api: self.admin_api.into_value().and_then(admin::Written::into_api),
             threads: self.threads.value().and_then(|n| usize::try_from(*n).ok()),
             limits,
             trusted_proxies: {

@@ -13,7 +13,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     /// Where it listens: address and port.
     pub(crate) address: String,
-    admin: String,
+    pub(crate) admin: String,
 }
 
 impl Server {

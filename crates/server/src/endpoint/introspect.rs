@@ -117,7 +117,7 @@ impl Walk<'_> {
     }
 
     /// The token of this realm that a text is, if it is good now.
-    pub(super) async fn active(&self, text: &str) -> Result<Option<Token>, Failure> {
+    pub(crate) async fn active(&self, text: &str) -> Result<Option<Token>, Failure> {
         let Some(token) = self.token_of(text).await? else { return Ok(None) };
         let Some(client) = self.client(token.client()).await? else { return Ok(None) };
         let (realm, now) = (&self.state.realm, self.now);

@@ -39,7 +39,7 @@ pub(crate) use introspect::Token;
 pub(crate) use userinfo::Denied;
 
 /// Why a client does not get what it asks for.
-enum Failure {
+pub(crate) enum Failure {
     /// We could have, and would not.
     Refused(Refusal),
     /// We would have, and could not, for the moment.

@@ -126,12 +126,19 @@ impl House {
         store: Arc<dyn Store>,
         changes: Vec<Change>,
     ) -> Self {
-        Self::start(Proxies::default(), fetch, store, changes).await
+        Self::start(Proxies::default(), fetch, store, changes, Limits::default()).await
     }
 
     pub(crate) async fn behind(proxies: Proxies, changes: Vec<Change>) -> Self {
         let fetch = Arc::new(HttpsFetch::default());
-        Self::start(proxies, fetch, Arc::new(Memory::new()), changes).await
+        Self::start(proxies, fetch, Arc::new(Memory::new()), changes, Limits::default()).await
+    }
+
+    /// The house of [`of`](Self::of) with limits of its own.
+    pub(crate) async fn within(limits: Limits) -> Self {
+        let changes = vec![Change::PutRealm(realm()), Change::PutClient(client("billing"))];
+        let fetch = Arc::new(HttpsFetch::default());
+        Self::start(Proxies::default(), fetch, Arc::new(Memory::new()), changes, limits).await
     }
 
     async fn start(
@@ -139,6 +146,7 @@ impl House {
         fetch: Arc<dyn Fetch>,
         store: Arc<dyn Store>,
         changes: Vec<Change>,
+        limits: Limits,
     ) -> Self {
         let host = changes
             .iter()
@@ -149,7 +157,7 @@ impl House {
             .unwrap_or_default();
         store.change(changes, None).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
-        let (master, limits) = (MasterKey::new(MASTER), Limits::default());
+        let master = MasterKey::new(MASTER);
         let app = App::start_behind(proxies, store.clone(), master, clock.clone(), limits, fetch);
         Self { app: app.await.unwrap(), clock, store, host }
     }
