@@ -145,7 +145,8 @@ fn particulars(object: Object, own: &Particulars) -> Object {
 
 /// What a client said when it registered itself; the digest of its token is nobody's business.
 fn registered(own: &Registered) -> String {
-    let Registered { token: _, name, method } = own;
+    // Its certificates stand among the credentials already.
+    let Registered { token: _, name, method, jwks: _ } = own;
     Object::with_capacity(100)
         .then(|o| optional(o, "name", name.as_deref()))
         .string("method", method)
