@@ -14,11 +14,18 @@ use crate::jose::jws::{Compact, Verified};
 use crate::jose::{Claims, Jwk, JwkSet, VerifyingKey};
 use crate::{Client, Refusal, Secret, Timestamp};
 
+mod make;
+
+pub use make::AssertionKey;
+
 /// The type of an assertion that a client or an issuer has signed.
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The type of a SPIFFE workload's token (draft-ietf-oauth-spiffe-client-auth §3.1).
 pub const SPIFFE_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+
+/// The type of an assertion (RFC 8725 §3.11).
+const TYP: &str = "client-authentication+jwt";
 
 /// How far the clock of a client may be off. FAPI 2.0 §5.3.2.1 wants at least 10 s and admits up to 60.
 const SKEW: Duration = Duration::from_secs(30);
@@ -177,9 +184,7 @@ fn verified(
 ) -> Result<(String, Claims), Refusal> {
     let header = compact.header();
     // RFC 8725 §3.11: a token that says to be something else is something else.
-    if header.typ().is_some()
-        && !["JWT", "client-authentication+jwt"].iter().any(|typ| typ_is(header.typ(), typ))
-    {
+    if header.typ().is_some() && !["JWT", TYP].iter().any(|typ| typ_is(header.typ(), typ)) {
         return Err(bad("a token of another type"));
     }
     let mut expired = false;

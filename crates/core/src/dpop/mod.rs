@@ -13,10 +13,15 @@ use crate::jose::claims::typ_is;
 use crate::jose::jws::Compact;
 use crate::jose::{Algorithm, Claims, VerifyingKey};
 
+mod make;
 mod nonce;
 mod url;
 
+pub use make::{ProofKey, Purpose};
 pub use nonce::{NonceState, Nonces};
+
+/// The type of a proof (§4.2).
+const TYP: &str = "dpop+jwt";
 
 /// How old a proof may be: a slow connection, and a clock that is somewhat late.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -61,7 +66,7 @@ pub fn check(proof: &[u8], expected: &Expected<'_>, now: Timestamp) -> Result<Pr
     let text = std::str::from_utf8(proof).map_err(|_| BadProof("not a JWT"))?;
     let compact = Compact::parse(text).map_err(|_| BadProof("not a JWT"))?;
     let header = compact.header();
-    if !typ_is(header.typ(), "dpop+jwt") {
+    if !typ_is(header.typ(), TYP) {
         return Err(BadProof("a token of another type"));
     }
     let jwk = compact.own_key().ok_or(BadProof("no public key in it"))?;
