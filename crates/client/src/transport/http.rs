@@ -15,8 +15,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
@@ -45,6 +45,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client<HttpsConnector<Dial>, Full<Bytes>>,
+    has_client_certificate: bool,
     timeout: Duration,
     body_limit: usize,
 }
@@ -54,6 +55,7 @@ impl HttpTransport {
     pub fn builder() -> HttpTransportBuilder {
         HttpTransportBuilder {
             roots: None,
+            certificate: None,
             overrides: BTreeMap::new(),
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
@@ -111,6 +113,10 @@ impl Transport for HttpTransport {
     ) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>> {
         Box::pin(self.clone().exchange(request))
     }
+
+    fn has_client_certificate(&self) -> bool {
+        self.has_client_certificate
+    }
 }
 
 impl Service<Request<Bytes>> for HttpTransport {
@@ -140,10 +146,23 @@ impl std::fmt::Debug for HttpTransport {
 #[derive(Debug)]
 pub struct HttpTransportBuilder {
     roots: Option<Vec<CertificateDer<'static>>>,
+    certificate: Option<ClientCertificate>,
     overrides: BTreeMap<String, SocketAddr>,
     connect_timeout: Duration,
     timeout: Duration,
     body_limit: usize,
+}
+
+/// What the client shows to a server that asks for a certificate.
+struct ClientCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl std::fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientCertificate(..)")
+    }
 }
 
 /// Why a transport cannot be built.
@@ -153,7 +172,10 @@ pub enum ConfigError {
     /// The root certificates are not PEM, or hold no certificate.
     #[error("root certificates: {0}")]
     Roots(String),
-    /// TLS cannot be set up.
+    /// The client's certificate or its key is not PEM, or is not there.
+    #[error("client certificate: {0}")]
+    ClientCertificate(String),
+    /// TLS cannot be set up, or the client's key is not that of its certificate.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -165,13 +187,26 @@ impl HttpTransportBuilder {
     ///
     /// [`ConfigError::Roots`] if it is no PEM, or holds no certificate.
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, ConfigError> {
-        let roots = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| ConfigError::Roots(error.to_string()))?;
-        if roots.is_empty() {
-            return Err(ConfigError::Roots("no certificate in the PEM text".to_owned()));
-        }
+        let roots = certificates(pem).map_err(ConfigError::Roots)?;
         self.roots.get_or_insert_default().extend(roots);
+        Ok(self)
+    }
+
+    /// Shows this certificate to servers that ask for one (RFC 8705): its chain, its own first, and its private key.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::ClientCertificate`] if either is no PEM, or there is none.
+    pub fn client_certificate(mut self, chain: &[u8], key: &[u8]) -> Result<Self, ConfigError> {
+        let chain = certificates(chain).map_err(ConfigError::ClientCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            ConfigError::ClientCertificate(match error {
+                pem::Error::NoItemsFound => "no private key in the PEM text".to_owned(),
+                // Its own words may repeat a line of what is a key.
+                _ => "the private key is not PEM".to_owned(),
+            })
+        })?;
+        self.certificate = Some(ClientCertificate { chain, key });
         Ok(self)
     }
 
@@ -209,7 +244,8 @@ impl HttpTransportBuilder {
     ///
     /// # Errors
     ///
-    /// That a certificate cannot be used, or that the operating system's cannot be read.
+    /// That a certificate cannot be used, that the operating system's cannot be read, or that the client's key is not
+    /// that of its certificate.
     pub fn build(self) -> Result<HttpTransport, ConfigError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
@@ -224,13 +260,18 @@ impl HttpTransportBuilder {
                 config.with_root_certificates(store)
             }
         };
+        let has_client_certificate = self.certificate.is_some();
+        let config = match self.certificate {
+            None => config.with_no_client_auth(),
+            Some(ClientCertificate { chain, key }) => config.with_client_auth_cert(chain, key)?,
+        };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(self.connect_timeout));
         let dial = Dial { tcp, overrides: Arc::new(self.overrides) };
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config.with_no_client_auth())
+            .with_tls_config(config)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dial);
@@ -238,7 +279,8 @@ impl HttpTransportBuilder {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(HttpTransport { client, timeout: self.timeout, body_limit: self.body_limit })
+        let (timeout, body_limit) = (self.timeout, self.body_limit);
+        Ok(HttpTransport { client, has_client_certificate, timeout, body_limit })
     }
 }
 
@@ -262,6 +304,16 @@ impl Service<Uri> for Dial {
         let address = uri.host().and_then(|host| self.overrides.get(&host.to_ascii_lowercase()));
         let target = address.and_then(|address| format!("http://{address}/").parse().ok());
         self.tcp.call(target.unwrap_or(uri))
+    }
+}
+
+/// The certificates in a PEM text, of which there must be one.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(none) if none.is_empty() => Err("no certificate in the PEM text".to_owned()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(error.to_string()),
     }
 }
 

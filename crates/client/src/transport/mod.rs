@@ -24,6 +24,11 @@ pub trait Transport: Send + Sync {
         &self,
         request: Request<Bytes>,
     ) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>>;
+
+    /// Whether it has a certificate for servers that ask for one, so that requests go where they do (RFC 8705 §5).
+    fn has_client_certificate(&self) -> bool {
+        false
+    }
 }
 
 impl<F, R> Transport for F

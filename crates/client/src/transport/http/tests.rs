@@ -1,31 +1,57 @@
 use http::header::HOST;
 use rcgen::{CertifiedIssuer, KeyPair};
 use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
+/// An authority, and a certificate of it for a name.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+}
+
 /// A TLS server for `as.example` that answers every connection with these bytes. Returns its CA and its address.
 async fn server(answer: impl Into<Vec<u8>>) -> (String, SocketAddr) {
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(["as.example".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &ca).unwrap();
+    server_for(answer, None).await
+}
+
+/// The same, that asks clients for a certificate of an authority.
+async fn server_for(
+    answer: impl Into<Vec<u8>>,
+    clients: Option<&Authority>,
+) -> (String, SocketAddr) {
+    let ca = Authority::new();
+    let (certificate, key) = ca.issue("as.example");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
         .unwrap();
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(clients.0.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            config.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answer = answer.into();
@@ -42,7 +68,7 @@ async fn server(answer: impl Into<Vec<u8>>) -> (String, SocketAddr) {
             let _ = stream.shutdown().await;
         }
     });
-    (ca.pem(), address)
+    (ca.0.pem(), address)
 }
 
 fn request(url: &str) -> Request<Bytes> {
@@ -122,4 +148,49 @@ async fn nothing_is_sent_in_the_clear() {
 fn a_file_without_a_certificate_is_an_error() {
     let error = HttpTransport::builder().root_certificates(b"nothing here").unwrap_err();
     assert_eq!(error.to_string(), "root certificates: no certificate in the PEM text");
+}
+
+#[tokio::test]
+async fn row_093_a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
+    let clients = Authority::new();
+    let (certificate, key) = clients.issue("acme");
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    let (ca, address) = server_for(answer, Some(&clients)).await;
+    let without = trusting(&ca, address).build().unwrap();
+    assert!(!without.has_client_certificate());
+    without.send(request("https://as.example/token")).await.unwrap_err();
+
+    let (chain, key) = (certificate.pem(), key.serialize_pem());
+    let with = trusting(&ca, address).client_certificate(chain.as_bytes(), key.as_bytes());
+    let with = with.unwrap().build().unwrap();
+    assert!(with.has_client_certificate());
+    let response = with.send(request("https://as.example/token")).await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+}
+
+#[test]
+fn a_client_certificate_without_its_key_is_an_error_that_shows_no_key() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("acme");
+    let (_, other) = authority.issue("acme");
+    let (chain, key) = (certificate.pem(), key.serialize_pem());
+    let builder = |chain: &str, key: &str| {
+        HttpTransport::builder().client_certificate(chain.as_bytes(), key.as_bytes())
+    };
+    assert_eq!(
+        builder("", &key).unwrap_err().to_string(),
+        "client certificate: no certificate in the PEM text"
+    );
+    assert_eq!(
+        builder(&chain, &chain).unwrap_err().to_string(),
+        "client certificate: no private key in the PEM text"
+    );
+    let cut = key.replace("-----END", "canary!-----END");
+    let error = builder(&chain, &cut).unwrap_err().to_string();
+    assert_eq!(error, "client certificate: the private key is not PEM");
+    let of_another = builder(&chain, &other.serialize_pem()).unwrap();
+    let shown = format!("{of_another:?}");
+    assert!(shown.contains("ClientCertificate(..)") && !shown.contains("PRIVATE"), "{shown}");
+    let authority = of_another.root_certificates(authority.0.pem().as_bytes()).unwrap();
+    assert!(matches!(authority.build().unwrap_err(), ConfigError::Tls(_)));
 }
