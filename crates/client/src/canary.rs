@@ -72,7 +72,9 @@ async fn no_secret_is_in_debug_errors_events_or_the_log() {
     ] {
         shown.push(format!("{credentials:?}"));
         let provider = Provider::named(name).unwrap();
-        let settings = builder_of(provider, credentials, &indiscreet());
+        let directory = tempfile::tempdir().unwrap();
+        let settings = builder_of(provider, credentials, &indiscreet())
+            .refresh_token_file(directory.path().join("refresh_token"));
         shown.push(format!("{settings:?}"));
         let keeper = settings.patience(Duration::ZERO).build().unwrap();
         let mut events = keeper.events();

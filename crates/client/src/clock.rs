@@ -1,5 +1,6 @@
 //! The time that tokens age by.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokenry_core::Timestamp;
 use tokio::time::Instant;
 
 /// The wall clock, as an argument.
-pub(crate) type Wall = Box<dyn Fn() -> Timestamp + Send + Sync>;
+pub(crate) type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Time since the keeper began: the faster of a steady clock and the wall clock.
 ///
@@ -70,14 +71,12 @@ pub(crate) fn system() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn clock() -> (Clock, Arc<AtomicU64>) {
         let wall = Arc::new(AtomicU64::new(1_000_000));
         let read = wall.clone();
-        (Clock::new(Box::new(move || Timestamp::from_millis(read.load(Ordering::Relaxed)))), wall)
+        (Clock::new(Arc::new(move || Timestamp::from_millis(read.load(Ordering::Relaxed)))), wall)
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::durable::StoreError;
 use crate::machine::Grant;
 use crate::transport::TransportError;
 
@@ -31,6 +32,12 @@ pub enum Error {
     /// The network's, or whoever configured it: no answer.
     #[error("no answer from the token endpoint: {0}")]
     Transport(#[from] TransportError),
+    /// The machine's to repair: a proof or an assertion could not be signed, so nothing was sent.
+    #[error("the request could not be signed")]
+    Unsigned,
+    /// The disk's, or whoever configured it: what may be a refresh token is not to be read, or a new one not to be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The keeper waits before it asks again, and longer than the caller would.
     #[error("the token endpoint is not asked again for {} ms", .retry_in.as_millis())]
     HeldBack {
@@ -88,6 +95,9 @@ pub enum Defect {
     /// A token type that we do not know how to use (RFC 6749 §7.1).
     #[error("unknown token type {0:?}")]
     TokenType(String),
+    /// A bearer token, where one that is bound to the DPoP key was asked for (RFC 9449 §5).
+    #[error("the token is not bound to the DPoP key: its type is Bearer")]
+    NotBound,
     /// A token with a character that no header can carry.
     #[error("the token cannot be sent in a header")]
     Text,

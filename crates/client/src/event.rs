@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Error;
+use crate::durable::StoreError;
 use crate::machine::Grant;
 
 /// Something happened to a keeper's token. Never holds a secret.
@@ -29,6 +30,15 @@ pub enum Event {
     RefreshTokenReplaced,
     /// The answer to a refresh brought no refresh token: the old one stays.
     RefreshTokenKept,
+    /// A refresh token was found where the last process had stored it.
+    RefreshTokenRestored,
+    /// A refresh token was found that the last process had sent, and got no answer to: it is not used.
+    RefreshTokenDoubtful,
+    /// A refresh token came that could not be stored: it is not used.
+    RefreshTokenNotStored {
+        /// Why.
+        error: StoreError,
+    },
     /// A refresh brought no token.
     RefreshFailed {
         /// Why.
@@ -82,6 +92,13 @@ impl Event {
             }
             Self::RefreshTokenReplaced => tracing::debug!(provider, "refresh token replaced"),
             Self::RefreshTokenKept => tracing::debug!(provider, "refresh token kept"),
+            Self::RefreshTokenRestored => tracing::info!(provider, "refresh token restored"),
+            Self::RefreshTokenDoubtful => {
+                tracing::warn!(provider, "stored refresh token may be used up, using credentials");
+            }
+            Self::RefreshTokenNotStored { error } => {
+                tracing::warn!(provider, %error, "refresh token not stored");
+            }
             Self::RefreshFailed { error, retry_in } => {
                 tracing::warn!(provider, %error, ?retry_in, "token not refreshed");
             }

@@ -11,8 +11,9 @@ use http_body_util::{Empty, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::dpop::{self, Complaint, DPOP};
 use crate::token::BoxFuture;
-use crate::{AllowedHosts, Error, Keeper, TokenSource};
+use crate::{AllowedHosts, Error, Keeper, Token, TokenSource};
 
 /// Puts a token on requests to allowed hosts.
 ///
@@ -23,6 +24,8 @@ use crate::{AllowedHosts, Error, Keeper, TokenSource};
 ///   not let a client inside of it follow them.
 /// - A 401 withdraws the token that was sent and, if the body can be sent again ([`Replay`]) and there is another
 ///   token, the request is sent once more. What comes then is the answer. A 403 is never retried.
+/// - A token that is bound to a key goes with a proof for each request (RFC 9449 §7.1). A 401 that asks for a nonce is
+///   answered once with the same token and a proof that has it; the newest nonce of each origin goes into the next.
 #[derive(Clone)]
 pub struct BearerLayer {
     source: Arc<dyn TokenSource>,
@@ -145,6 +148,14 @@ where
     }
 }
 
+/// What a request may still be repeated for.
+struct Repeats {
+    /// Another token.
+    token: bool,
+    /// A nonce.
+    nonce: bool,
+}
+
 async fn send<S, B, R>(
     mut inner: S,
     layer: BearerLayer,
@@ -157,24 +168,52 @@ where
     if !layer.hosts.allows(request.uri()) {
         return inner.call(request).await.map_err(BearerError::Inner);
     }
-    let token = layer.source.token().await.map_err(BearerError::Token)?;
-    let again = copy(&request);
-    request.headers_mut().insert(AUTHORIZATION, token.header().clone());
-    let response = inner.call(request).await.map_err(BearerError::Inner)?;
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return Ok(response);
+    let mut token = layer.source.token().await.map_err(BearerError::Token)?;
+    let mut left = Repeats { token: true, nonce: true };
+    loop {
+        let again = copy(&request);
+        let url = request.uri().clone();
+        attach(&mut request, &token).map_err(BearerError::Token)?;
+        let response = inner.call(request).await.map_err(BearerError::Inner)?;
+        let new_nonce = token.note_dpop_nonce(&url, response.headers());
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        match dpop::complaint(response.headers()).filter(|_| token.is_bound()) {
+            // RFC 9449 §9: the token is as good as before.
+            Some(Complaint::Nonce) if new_nonce && std::mem::take(&mut left.nonce) => {}
+            Some(_) => return Ok(response),
+            None if std::mem::take(&mut left.token) => {
+                layer.source.invalidate(&token);
+                if again.is_none() {
+                    return Ok(response);
+                }
+                // No other token means that the 401 is the answer; a caller learns more from it than from our trouble.
+                let Ok(other) = layer.source.token().await else { return Ok(response) };
+                if other.access_token() == token.access_token() {
+                    return Ok(response);
+                }
+                token = other;
+            }
+            None => return Ok(response),
+        }
+        let Some(again) = again else { return Ok(response) };
+        drop(response);
+        request = again;
+        let ready = std::future::poll_fn(|context| inner.poll_ready(context));
+        ready.await.map_err(BearerError::Inner)?;
     }
-    layer.source.invalidate(&token);
-    let Some(mut again) = again else { return Ok(response) };
-    // No other token means that the 401 is the answer; a caller learns more from it than from our trouble.
-    let Ok(other) = layer.source.token().await else { return Ok(response) };
-    if other.access_token() == token.access_token() {
-        return Ok(response);
+}
+
+/// Puts the token on a request, and what proves its possession, instead of whatever the caller had there.
+fn attach<B>(request: &mut Request<B>, token: &Token) -> Result<(), Error> {
+    let proof = token.dpop_proof(request.method(), request.uri())?;
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, token.header().clone());
+    if let Some(proof) = proof {
+        headers.insert(DPOP, proof);
     }
-    drop(response);
-    again.headers_mut().insert(AUTHORIZATION, other.header().clone());
-    std::future::poll_fn(|context| inner.poll_ready(context)).await.map_err(BearerError::Inner)?;
-    inner.call(again).await.map_err(BearerError::Inner)
+    Ok(())
 }
 
 /// The request once more, if its body can be sent again.
@@ -188,5 +227,7 @@ fn copy<B: Replay>(request: &Request<B>) -> Option<Request<B>> {
     Some(copy)
 }
 
+#[cfg(test)]
+mod dpop_tests;
 #[cfg(test)]
 mod tests;

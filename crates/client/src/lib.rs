@@ -5,6 +5,9 @@
 //! its policy is a pure [state machine](machine), whose table is there to read. [`BearerLayer`] puts the token on
 //! requests, and only on those to the hosts that it was meant for. [`Provider`] says how vendors differ.
 //!
+//! A keeper can bind its tokens to a key (DPoP, RFC 9449), ask for those of one resource (RFC 8707), authenticate by a
+//! key or a certificate instead of a secret, and [store](RefreshTokenStore) its refresh token; see [`KeeperBuilder`].
+//!
 //! What this crate does not do: log people in, verify tokens, follow redirects with credentials, or send a request
 //! without a token because none was to be had.
 
@@ -15,12 +18,15 @@ pub mod provider;
 mod canary;
 mod clock;
 mod credentials;
+mod dpop;
+mod durable;
 mod error;
 mod event;
 mod exchange;
 mod hosts;
 mod keeper;
 mod layer;
+mod randomness;
 mod request;
 mod response;
 #[cfg(test)]
@@ -29,6 +35,7 @@ mod token;
 mod transport;
 
 pub use credentials::Credentials;
+pub use durable::{RefreshTokenFile, RefreshTokenStore, StoreError, StoredRefreshToken};
 pub use error::{Defect, Error, ServerError};
 pub use event::Event;
 pub use hosts::AllowedHosts;

@@ -1,20 +1,47 @@
-//! Token requests as bytes (RFC 6749 §2.3.1, §4.3.2, §4.4.2, §6).
+//! Token requests as bytes (RFC 6749 §2.3.1, §4.3.2, §4.4.2, §6; RFC 7523 §2.2; RFC 8705 §2; RFC 8707 §2).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
-use tokenry_core::Secret;
+use tokenry_core::assertion::ASSERTION_TYPE;
+use tokenry_core::{Secret, Timestamp};
 
-use crate::credentials::{Client, Credentials};
+use crate::credentials::{Credentials, Evidence};
 use crate::provider::{ClientAuthentication, CredentialsGrant, Obtain, Refresh};
+use crate::{Error, randomness};
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tokenry-client/", env!("CARGO_PKG_VERSION")));
 
+/// Who asks, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) credentials: &'a Credentials,
+    /// The API that the token is for.
+    pub(crate) resource: Option<&'a str>,
+    /// Whom an assertion is for.
+    pub(crate) issuer: Option<&'a str>,
+    pub(crate) now: Timestamp,
+}
+
+/// A request, and what it proves the client with, which no answer may show either.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) request: Request<Bytes>,
+    pub(crate) assertion: Option<Secret>,
+}
+
+/// What is added to a request to prove the client, but for what went into the form.
+#[derive(Default)]
+struct Proof {
+    basic: Option<HeaderValue>,
+    assertion: Option<Secret>,
+}
+
 /// A request with the client's or the user's credentials.
-pub(crate) fn obtain(rules: &Obtain, credentials: &Credentials) -> Request<Bytes> {
+pub(crate) fn obtain(rules: &Obtain, asking: &Asking<'_>) -> Result<Prepared, Error> {
     let mut form = Form::default();
     match rules.grant {
         CredentialsGrant::ClientCredentials => {
@@ -22,7 +49,7 @@ pub(crate) fn obtain(rules: &Obtain, credentials: &Credentials) -> Request<Bytes
         }
         CredentialsGrant::Password => {
             form.push_if(rules.send_grant_type, "grant_type", "password");
-            if let Some(user) = &credentials.user {
+            if let Some(user) = &asking.credentials.user {
                 form.push("username", &user.name);
                 form.push("password", user.password.expose());
             }
@@ -31,41 +58,31 @@ pub(crate) fn obtain(rules: &Obtain, credentials: &Credentials) -> Request<Bytes
     if let Some(scope) = &rules.scope {
         form.push("scope", scope);
     }
-    post(&rules.url, form, rules.client_authentication, credentials.client.as_ref())
+    post(&rules.url, form, rules.client_authentication, asking)
 }
 
 /// A request with a refresh token.
 pub(crate) fn refresh(
     rules: &Refresh,
-    credentials: &Credentials,
+    asking: &Asking<'_>,
     refresh_token: &Secret,
-) -> Request<Bytes> {
+) -> Result<Prepared, Error> {
     let mut form = Form::default();
     form.push_if(rules.send_grant_type, "grant_type", "refresh_token");
     form.push("refresh_token", refresh_token.expose());
-    post(&rules.url, form, rules.client_authentication, credentials.client.as_ref())
+    post(&rules.url, form, rules.client_authentication, asking)
 }
 
 fn post(
     url: &Uri,
     mut form: Form,
     method: ClientAuthentication,
-    client: Option<&Client>,
-) -> Request<Bytes> {
-    let mut basic = None;
-    match (method, client) {
-        (ClientAuthentication::None, _) | (_, None) => {}
-        (ClientAuthentication::Post, Some(client)) => {
-            form.push("client_id", &client.id);
-            form.push("client_secret", client.secret.expose());
-        }
-        (ClientAuthentication::Basic, Some(client)) => {
-            // "The client identifier is encoded using the application/x-www-form-urlencoded encoding algorithm"
-            // (RFC 6749 §2.3.1), and the secret as well.
-            let pair = format!("{}:{}", encoded(&client.id), encoded(client.secret.expose()));
-            basic = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok();
-        }
+    asking: &Asking<'_>,
+) -> Result<Prepared, Error> {
+    if let Some(resource) = asking.resource {
+        form.push("resource", resource);
     }
+    let proof = authenticate(&mut form, method, asking)?;
     let mut request = Request::new(Bytes::from(form.0));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url.clone();
@@ -73,11 +90,49 @@ fn post(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, AGENT);
-    if let Some(mut basic) = basic {
+    if let Some(mut basic) = proof.basic {
         basic.set_sensitive(true);
         headers.insert(AUTHORIZATION, basic);
     }
-    request
+    Ok(Prepared { request, assertion: proof.assertion })
+}
+
+/// Puts into the form what proves the client.
+fn authenticate(
+    form: &mut Form,
+    method: ClientAuthentication,
+    asking: &Asking<'_>,
+) -> Result<Proof, Error> {
+    let mut proof = Proof::default();
+    let Some(client) = &asking.credentials.client else { return Ok(proof) };
+    if method == ClientAuthentication::None {
+        return Ok(proof);
+    }
+    match &client.evidence {
+        Evidence::Key(key) => {
+            // What makes a keeper has seen to it that the issuer is known.
+            let issuer = asking.issuer.ok_or(Error::Unsigned)?;
+            let assertion = key.make(&client.id, issuer, asking.now, randomness::unique()?);
+            let assertion = assertion.map_err(|_| Error::Unsigned)?;
+            form.push("client_assertion_type", ASSERTION_TYPE);
+            form.push("client_assertion", assertion.expose());
+            proof.assertion = Some(assertion);
+        }
+        // RFC 8705 §2 wants the name in every request: a certificate need not have it.
+        Evidence::Certificate => form.push("client_id", &client.id),
+        Evidence::Secret(secret) if method == ClientAuthentication::Post => {
+            form.push("client_id", &client.id);
+            form.push("client_secret", secret.expose());
+        }
+        Evidence::Secret(secret) => {
+            // "The client identifier is encoded using the application/x-www-form-urlencoded encoding algorithm"
+            // (RFC 6749 §2.3.1), and the secret as well.
+            let pair = format!("{}:{}", encoded(&client.id), encoded(secret.expose()));
+            let basic = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)));
+            proof.basic = basic.ok();
+        }
+    }
+    Ok(proof)
 }
 
 #[derive(Default)]
@@ -122,8 +177,34 @@ fn encoded(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use tokenry_core::jose::jws::Compact;
+    use tokenry_core::jose::{Algorithm, SigningKey, VerifyingKey, generate};
+
     use super::*;
     use crate::Provider;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+    const ISSUER: &str = "https://as.example";
+
+    fn by(credentials: &Credentials) -> Asking<'_> {
+        Asking { credentials, resource: None, issuer: Some(ISSUER), now: NOW }
+    }
+
+    fn refreshed(provider: &Provider, credentials: &Credentials) -> Request<Bytes> {
+        let rules = provider.refresh.as_ref().unwrap();
+        refresh(rules, &by(credentials), &Secret::new("r1")).unwrap().request
+    }
+
+    fn obtained(provider: &Provider, credentials: &Credentials) -> Request<Bytes> {
+        obtain(&provider.obtain, &by(credentials)).unwrap().request
+    }
+
+    fn key() -> SigningKey {
+        let der = generate(Algorithm::Es256).unwrap();
+        SigningKey::from_pkcs8(Algorithm::Es256, der.as_bytes()).unwrap()
+    }
 
     fn body(request: &Request<Bytes>) -> &str {
         std::str::from_utf8(request.body()).unwrap()
@@ -133,13 +214,13 @@ mod tests {
     fn truphone_gets_its_client_in_the_form() {
         let provider = Provider::named("truphone").unwrap();
         let credentials = Credentials::client("truphone", Secret::new("xx-43f3"));
-        let request = obtain(&provider.obtain, &credentials);
+        let request = obtained(&provider, &credentials);
         assert_eq!(request.method(), Method::POST);
         assert_eq!(
             body(&request),
             "grant_type=client_credentials&client_id=truphone&client_secret=xx-43f3"
         );
-        let request = refresh(provider.refresh.as_ref().unwrap(), &credentials, &Secret::new("r1"));
+        let request = refreshed(&provider, &credentials);
         assert_eq!(
             body(&request),
             "grant_type=refresh_token&refresh_token=r1&client_id=truphone&client_secret=xx-43f3"
@@ -150,10 +231,10 @@ mod tests {
     fn simacan_gets_name_and_password_and_nothing_else() {
         let provider = Provider::named("simacan").unwrap();
         let credentials = Credentials::password("anna", Secret::new("p w"));
-        let request = obtain(&provider.obtain, &credentials);
+        let request = obtained(&provider, &credentials);
         assert_eq!(request.uri().path(), "/api/v1/auth/password");
         assert_eq!(body(&request), "username=anna&password=p+w");
-        let request = refresh(provider.refresh.as_ref().unwrap(), &credentials, &Secret::new("r1"));
+        let request = refreshed(&provider, &credentials);
         assert_eq!(request.uri().path(), "/api/v1/auth/refresh");
         assert_eq!(body(&request), "refresh_token=r1");
     }
@@ -162,7 +243,7 @@ mod tests {
     fn tuinly_is_refreshed_without_a_client() {
         let provider = Provider::named("tuinly").unwrap();
         let credentials = Credentials::client("id", Secret::new("secret"));
-        let request = refresh(provider.refresh.as_ref().unwrap(), &credentials, &Secret::new("r1"));
+        let request = refreshed(&provider, &credentials);
         assert_eq!(body(&request), "grant_type=refresh_token&refresh_token=r1");
         assert!(!request.headers().contains_key(AUTHORIZATION));
     }
@@ -171,7 +252,7 @@ mod tests {
     fn basic_is_form_encoded_before_it_is_base64() {
         let provider = Provider::at("https://as.example/token").unwrap();
         let credentials = Credentials::client("cl:i ent/ü", Secret::new("s+e c%r&t=:ä"));
-        let request = obtain(&provider.obtain, &credentials);
+        let request = obtained(&provider, &credentials);
         let header = &request.headers()[AUTHORIZATION];
         assert!(header.is_sensitive());
         let pair =
@@ -181,5 +262,63 @@ mod tests {
             "cl%3Ai+ent%2F%C3%BC:s%2Be+c%25r%26t%3D%3A%C3%A4"
         );
         assert_eq!(body(&request), "grant_type=client_credentials");
+    }
+
+    #[test]
+    fn row_270_a_key_signs_an_assertion_for_the_issuer_alone_and_another_for_each_request() {
+        let (key, provider) = (key(), Provider::at("https://as.example/token").unwrap());
+        let public = VerifyingKey::from(key.public_jwk());
+        let kid = key.kid().to_owned();
+        let credentials = Credentials::private_key("billing", key);
+        let assertion_of = |request: &Request<Bytes>| {
+            assert!(!request.headers().contains_key(AUTHORIZATION));
+            let fields = body(request).split('&').map(|pair| pair.split_once('=').unwrap());
+            let fields: BTreeMap<_, _> = fields.collect();
+            assert!(!fields.contains_key("client_secret"));
+            assert_eq!(fields["client_assertion_type"], encoded(ASSERTION_TYPE));
+            fields["client_assertion"].to_owned()
+        };
+        let mut seen = BTreeSet::new();
+        for request in [
+            obtained(&provider, &credentials),
+            obtained(&provider, &credentials),
+            refreshed(&provider, &credentials),
+        ] {
+            let assertion = assertion_of(&request);
+            let compact = Compact::parse(&assertion).unwrap();
+            assert_eq!(compact.header().typ(), Some("client-authentication+jwt"));
+            assert_eq!(compact.header().kid(), Some(kid.as_str()));
+            let claims = compact.verify(&public).unwrap().claims().unwrap();
+            assert_eq!(claims.iss.as_deref(), Some("billing"));
+            assert_eq!(claims.sub.as_deref(), Some("billing"));
+            assert_eq!(claims.aud.as_ref().unwrap().sole(), Some(ISSUER));
+            assert_eq!(claims.exp, Some(NOW + std::time::Duration::from_secs(60)));
+            seen.insert(claims.jti.unwrap());
+        }
+        assert_eq!(seen.len(), 3);
+    }
+
+    #[test]
+    fn row_272_the_resource_goes_with_every_request() {
+        let provider = Provider::at("https://as.example/token").unwrap();
+        let credentials = Credentials::client("a", Secret::new("b"));
+        let resource = Some("https://api.example/v1?x=y");
+        let asking = Asking { resource, ..by(&credentials) };
+        let rules = provider.refresh.as_ref().unwrap();
+        for request in [
+            obtain(&provider.obtain, &asking).unwrap().request,
+            refresh(rules, &asking, &Secret::new("r1")).unwrap().request,
+        ] {
+            let expected = "resource=https%3A%2F%2Fapi.example%2Fv1%3Fx%3Dy";
+            assert!(body(&request).split('&').any(|pair| pair == expected), "{}", body(&request));
+        }
+    }
+
+    #[test]
+    fn row_093_a_client_with_a_certificate_is_named_in_the_form() {
+        let provider = Provider::at("https://as.example/token").unwrap();
+        let request = obtained(&provider, &Credentials::certificate("billing"));
+        assert_eq!(body(&request), "grant_type=client_credentials&client_id=billing");
+        assert!(!request.headers().contains_key(AUTHORIZATION));
     }
 }

@@ -6,16 +6,14 @@
 //! | --- | --- |
 //! | a positive number | as many seconds, a fraction dropped |
 //! | a string that holds a number | that number |
-//! | absent, `null`, or anything else | the `exp` of the token if it happens to be a JWT; else the provider's documented lifetime; else the keeper's default, 5 min |
+//! | absent, `null`, or anything else | the provider's documented lifetime, else the keeper's default, 5 min |
 //! | zero, less than a second, or negative | the token is dead on arrival: not used, asked for again after a backoff |
 //! | more than a day | a day: nothing is kept for ever |
 //!
-//! The JWT is only a hint about time. Nothing else about a token is ever read by a client (RFC 6749 §1.4).
+//! Of a token itself nothing is read: it is opaque to a client (RFC 6749 §1.4), even if it looks like a JWT.
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
@@ -31,6 +29,9 @@ const DESCRIPTION_LIMIT: usize = 200;
 
 /// An error code is a word; a longer one is cut.
 const CODE_LIMIT: usize = 64;
+
+/// The error code of a server that wants a nonce (RFC 9449 §8).
+const USE_DPOP_NONCE: &str = "use_dpop_nonce";
 
 /// Secrets shorter than this are not looked for in descriptions: they would be found in any text.
 const ECHO_LENGTH: usize = 6;
@@ -64,6 +65,10 @@ impl NoToken {
     pub(crate) fn transient(error: impl Into<Error>) -> Self {
         Self { error: error.into(), failure: Failure::Transient { retry_after: None } }
     }
+
+    pub(crate) fn refused(error: impl Into<Error>) -> Self {
+        Self { error: error.into(), failure: Failure::Refused }
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,15 +101,31 @@ struct Refusal {
     error_description: Option<String>,
 }
 
+/// What was asked, as far as it decides what an answer means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) grant: Grant,
+    /// The secrets of the request, which no description may show.
+    pub(crate) sent: &'a [&'a Secret],
+    /// The token is to be bound to a DPoP key.
+    pub(crate) bound: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// Whether an answer says that the request may succeed with the nonce that came with it (RFC 9449 §8).
+pub(crate) fn wants_nonce(response: &Response<bytes::Bytes>) -> bool {
+    // The RFC says 400; some servers say 401.
+    matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
+        && serde_json::from_slice::<Refusal>(response.body())
+            .is_ok_and(|refusal| refusal.error == USE_DPOP_NONCE)
+}
+
 /// Reads an answer.
-///
-/// `sent` are the secrets of the request, which no description may show.
 pub(crate) fn read(
     response: &Response<bytes::Bytes>,
-    grant: Grant,
-    sent: &[&Secret],
-    now: Timestamp,
+    question: &Question<'_>,
 ) -> Result<Granted, NoToken> {
+    let Question { grant, now, .. } = *question;
     let status = response.status();
     let unusable = |what| Error::Unusable { status: status.as_u16(), what };
     // RFC 9110 §15.4: to follow 307 or 308 would send the credentials to wherever the answer says.
@@ -115,10 +136,10 @@ pub(crate) fn read(
     if let Ok(refusal) = serde_json::from_slice::<Refusal>(response.body())
         && !refusal.error.is_empty()
     {
-        return Err(refused(refusal, response, grant, sent, now));
+        return Err(refused(&refusal, response, question));
     }
     if status.is_success() {
-        return read_success(response.body(), now)
+        return read_success(response.body(), question.bound)
             .map_err(|(defect, failure)| NoToken { error: unusable(defect), failure });
     }
     if status == StatusCode::UNAUTHORIZED {
@@ -133,24 +154,31 @@ pub(crate) fn read(
     Err(NoToken { error: unusable(Defect::Foreign), failure })
 }
 
-fn read_success(body: &[u8], now: Timestamp) -> Result<Granted, (Defect, Failure)> {
+fn read_success(body: &[u8], bound: bool) -> Result<Granted, (Defect, Failure)> {
     let transient = Failure::Transient { retry_after: None };
     let answer: Success<'_> =
         serde_json::from_slice(body).map_err(|_| (Defect::Foreign, transient))?;
     // "The client MUST NOT use an access token if it does not understand the token type" (RFC 6749 §7.1). It is
     // REQUIRED (§5.1) and case-insensitive.
     let token_type = answer.token_type.unwrap_or_default();
-    if !token_type.eq_ignore_ascii_case("bearer") {
-        return Err((Defect::TokenType(shown(&token_type, CODE_LIMIT)), Failure::Refused));
+    let expected = if bound { "DPoP" } else { "Bearer" };
+    if !token_type.eq_ignore_ascii_case(expected) {
+        let defect = if bound && token_type.eq_ignore_ascii_case("Bearer") {
+            // RFC 9449 §5: whoever found such a token could use it.
+            Defect::NotBound
+        } else {
+            Defect::TokenType(shown(&token_type, CODE_LIMIT))
+        };
+        return Err((defect, Failure::Refused));
     }
     let access_token = answer.access_token.0;
-    if crate::token::bearer_header(&access_token).is_none() {
+    if !crate::token::is_sendable(&access_token) {
         return Err((Defect::Text, transient));
     }
     let lifetime = match seconds(answer.expires_in) {
         Seconds::Positive(lifetime) => Lifetime::Known(lifetime),
         Seconds::NotPositive => return Err((Defect::DeadOnArrival, transient)),
-        Seconds::Unknown => jwt_lifetime(access_token.expose(), now),
+        Seconds::Unknown => Lifetime::Unknown,
     };
     Ok(Granted {
         access_token,
@@ -165,19 +193,19 @@ fn read_success(body: &[u8], now: Timestamp) -> Result<Granted, (Defect, Failure
 }
 
 fn refused(
-    refusal: Refusal,
+    refusal: &Refusal,
     response: &Response<bytes::Bytes>,
-    grant: Grant,
-    sent: &[&Secret],
-    now: Timestamp,
+    question: &Question<'_>,
 ) -> NoToken {
+    let Question { grant, sent, now, .. } = *question;
     let status = response.status();
     let server = ServerError {
         status: status.as_u16(),
         code: Some(without_echo(&refusal.error, CODE_LIMIT, sent)),
         description: refusal
             .error_description
-            .map(|text| without_echo(&text, DESCRIPTION_LIMIT, sent)),
+            .as_deref()
+            .map(|text| without_echo(text, DESCRIPTION_LIMIT, sent)),
     };
     let server_side = status.is_server_error()
         || matches!(
@@ -195,7 +223,14 @@ fn refused(
             failure: Failure::Transient { retry_after },
         };
     }
-    NoToken { error: Error::Refused { grant, refusal: server }, failure: Failure::Refused }
+    // It is the proof that was refused, and a refresh token is as good as before.
+    let about_proof = matches!(refusal.error.as_str(), USE_DPOP_NONCE | "invalid_dpop_proof");
+    let failure = if about_proof && (grant == Grant::Refresh || refusal.error == USE_DPOP_NONCE) {
+        Failure::Transient { retry_after: retry_after(response.headers(), now) }
+    } else {
+        Failure::Refused
+    };
+    NoToken { error: Error::Refused { grant, refusal: server }, failure }
 }
 
 /// The two forms of RFC 9110 §10.2.3: seconds, or a date.
@@ -229,32 +264,6 @@ fn seconds(value: Option<&RawValue>) -> Seconds {
         // More seconds than fit are as good as a year: the policy cuts both to its cap.
         const YEAR: f64 = 365.0 * 24.0 * 3600.0;
         Seconds::Positive(Duration::from_secs_f64(number.min(YEAR).floor()))
-    }
-}
-
-/// How long a token lives if it happens to be a JWT. Nothing is verified: it is a hint.
-fn jwt_lifetime(token: &str, now: Timestamp) -> Lifetime {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-        iat: Option<f64>,
-    }
-    let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Lifetime::Unknown;
-    };
-    let claims = URL_SAFE_NO_PAD
-        .decode(payload)
-        .ok()
-        .and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok());
-    let Some(Claims { exp, iat }) = claims else { return Lifetime::Unknown };
-    // Both by the server's clock, if it says when it issued the token; ours may differ.
-    let issued = iat.unwrap_or_else(|| Duration::from_millis(now.as_millis()).as_secs_f64());
-    match Duration::try_from_secs_f64(exp - issued) {
-        Ok(lifetime) if !lifetime.is_zero() => Lifetime::Known(lifetime),
-        _ => Lifetime::Unknown,
     }
 }
 

@@ -5,23 +5,39 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use tokenry_core::dpop::{self, Expected, Proof};
 use tokenry_core::{Secret, Timestamp};
 use tokio::time::Instant;
 
 use crate::token::BoxFuture;
 use crate::{Credentials, Keeper, KeeperBuilder, Provider, Transport, TransportError};
 
+/// When every test begins, by the wall clock.
+pub(crate) const BEGINNING: Timestamp = Timestamp::from_secs(1_000_000);
+
 /// What the endpoint was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) path: String,
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) at: Timestamp,
     pub(crate) form: BTreeMap<String, String>,
 }
 
 impl Asked {
     pub(crate) fn refresh_token(&self) -> Option<&str> {
         self.form.get("refresh_token").map(String::as_str)
+    }
+
+    /// The proof that came with it, checked as a server does (RFC 9449 §4.3).
+    pub(crate) fn proof(&self) -> Proof {
+        let headers: Vec<_> = self.headers.get_all("dpop").iter().collect();
+        let [proof] = headers[..] else { panic!("{} proofs", headers.len()) };
+        let urls = [self.url.as_str()];
+        let expected = Expected { method: "POST", urls: &urls, access_token: None };
+        dpop::check(proof.as_bytes(), &expected, self.at).unwrap()
     }
 }
 
@@ -30,6 +46,7 @@ type Handler = dyn FnMut(&Asked, usize) -> Result<Response<Bytes>, TransportErro
 /// A token endpoint that answers after 20 ms, as the test says.
 #[derive(Clone)]
 pub(crate) struct Server {
+    began: Instant,
     asked: Arc<Mutex<Vec<Asked>>>,
     handler: Arc<Mutex<Box<Handler>>>,
 }
@@ -39,7 +56,9 @@ impl Server {
     pub(crate) fn new(
         handler: impl FnMut(&Asked, usize) -> Result<Response<Bytes>, TransportError> + Send + 'static,
     ) -> Self {
-        Self { asked: Arc::default(), handler: Arc::new(Mutex::new(Box::new(handler))) }
+        let handler: Box<Handler> = Box::new(handler);
+        let handler = Arc::new(Mutex::new(handler));
+        Self { began: Instant::now(), asked: Arc::default(), handler }
     }
 
     /// Grants tokens `a1`, `a2` … with refresh tokens `r1`, `r2` …
@@ -65,7 +84,13 @@ impl Transport for Server {
             let body = std::str::from_utf8(request.body()).unwrap();
             let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
             let form = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let asked = Asked { path: request.uri().path().to_owned(), form };
+            let asked = Asked {
+                path: request.uri().path().to_owned(),
+                url: request.uri().to_string(),
+                headers: request.headers().clone(),
+                at: BEGINNING + self.began.elapsed(),
+                form,
+            };
             let n = {
                 let mut all = self.asked.lock().unwrap();
                 all.push(asked.clone());
@@ -100,6 +125,18 @@ pub(crate) fn grant_alone(n: usize, expires_in: u64) -> Response<Bytes> {
     )
 }
 
+/// The n-th token pair, bound to a key.
+pub(crate) fn grant_bound(n: usize, expires_in: u64) -> Response<Bytes> {
+    let body = std::str::from_utf8(grant(n, expires_in).body()).unwrap().replace("bearer", "DPoP");
+    answer(200, &body)
+}
+
+/// The same answer with a nonce.
+pub(crate) fn with_nonce(mut answer: Response<Bytes>, nonce: &str) -> Response<Bytes> {
+    answer.headers_mut().insert("dpop-nonce", nonce.parse().unwrap());
+    answer
+}
+
 /// An error of RFC 6749 §5.2.
 pub(crate) fn refusal(status: u16, code: &str) -> Response<Bytes> {
     answer(status, &format!(r#"{{"error":"{code}"}}"#))
@@ -124,7 +161,7 @@ pub(crate) fn builder_of(
     Keeper::builder(provider, credentials)
         .transport(server.clone())
         .randomness(|| 0.5)
-        .wall_clock(move || Timestamp::from_secs(1_000_000) + began.elapsed())
+        .wall_clock(move || BEGINNING + began.elapsed())
 }
 
 /// Lets a virtual while pass, with everything that happens in it.

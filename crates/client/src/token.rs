@@ -5,10 +5,11 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokenry_core::{Secret, Timestamp};
 
 use crate::Error;
+use crate::dpop::{Dpop, Place};
 
 /// A future on the heap, so that traits that return one can be objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,6 +48,8 @@ pub struct Token(Arc<Inner>);
 
 struct Inner {
     access_token: Secret,
+    /// The key that it is bound to.
+    dpop: Option<Arc<Dpop>>,
     header: HeaderValue,
     expires_at: Option<Timestamp>,
     source: u64,
@@ -54,15 +57,17 @@ struct Inner {
 }
 
 impl Token {
-    /// A bearer token of a source. `None` if the text cannot stand in a header.
-    pub(crate) fn bearer(
+    /// A token of a source, bound to a key or not. `None` if the text cannot stand in a header.
+    pub(crate) fn new(
         access_token: Secret,
+        dpop: Option<Arc<Dpop>>,
         expires_at: Option<Timestamp>,
         source: u64,
         generation: u64,
     ) -> Option<Self> {
-        let header = bearer_header(&access_token)?;
-        Some(Self(Arc::new(Inner { access_token, header, expires_at, source, generation })))
+        let scheme = if dpop.is_some() { DPOP_TYPE } else { BEARER_TYPE };
+        let header = header(scheme, &access_token)?;
+        Some(Self(Arc::new(Inner { access_token, dpop, header, expires_at, source, generation })))
     }
 
     /// The text of the token, opaque to a client (RFC 6749 §1.4).
@@ -70,14 +75,34 @@ impl Token {
         &self.0.access_token
     }
 
-    /// How the token is used: always `Bearer` (RFC 6750), since no other type is accepted.
+    /// How the token is used: `Bearer` (RFC 6750), or `DPoP` (RFC 9449) if it is bound to the keeper's key.
     pub fn token_type(&self) -> &'static str {
-        "Bearer"
+        if self.is_bound() { DPOP_TYPE } else { BEARER_TYPE }
     }
 
     /// The value of the `Authorization` header, marked sensitive.
+    ///
+    /// A `DPoP` token is nothing without a [proof](Self::dpop_proof).
     pub fn header(&self) -> &HeaderValue {
         &self.0.header
+    }
+
+    /// The value of the `DPoP` header for one request to an API (RFC 9449 §7.1). `None` for a bearer token.
+    ///
+    /// Each request needs a proof of its own, a repeated one as well. [`BearerLayer`](crate::BearerLayer) does this by
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsigned`]: the URL is not absolute, or the key cannot sign.
+    pub fn dpop_proof(&self, method: &Method, url: &Uri) -> Result<Option<HeaderValue>, Error> {
+        let Some(dpop) = &self.0.dpop else { return Ok(None) };
+        dpop.prove(Place::Api, method, url, Some(self.access_token())).map(Some)
+    }
+
+    /// Keeps the nonce of an API's answer, for the next [proof](Self::dpop_proof). Says whether there was one.
+    pub fn note_dpop_nonce(&self, url: &Uri, headers: &HeaderMap) -> bool {
+        self.0.dpop.as_ref().is_some_and(|dpop| dpop.note(Place::Api, url, headers))
     }
 
     /// When the token expires by this machine's clock, as far as the server said.
@@ -90,6 +115,10 @@ impl Token {
     /// Which of its source's tokens this is, counted from 1. A static token has 0.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.0.dpop.is_some()
     }
 
     /// The number of the keeper that it comes from.
@@ -107,13 +136,20 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The header for a token, if its text is what RFC 6750 §2.1 lets a token be, or at least visible ASCII.
-pub(crate) fn bearer_header(access_token: &Secret) -> Option<HeaderValue> {
+const BEARER_TYPE: &str = "Bearer";
+const DPOP_TYPE: &str = "DPoP";
+
+/// Whether a token's text is what RFC 6750 §2.1 lets it be, or at least visible ASCII.
+pub(crate) fn is_sendable(access_token: &Secret) -> bool {
     let text = access_token.expose();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn header(scheme: &str, access_token: &Secret) -> Option<HeaderValue> {
+    if !is_sendable(access_token) {
         return None;
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
+    let mut header = HeaderValue::try_from(format!("{scheme} {}", access_token.expose())).ok()?;
     header.set_sensitive(true);
     Some(header)
 }
@@ -125,7 +161,7 @@ pub struct StaticToken(Token);
 impl StaticToken {
     /// From the text of an access token. `None` if it is empty or has a character that a header cannot carry.
     pub fn new(access_token: Secret) -> Option<Self> {
-        Token::bearer(access_token, None, 0, 0).map(Self)
+        Token::new(access_token, None, None, 0, 0).map(Self)
     }
 }
 

@@ -1,27 +1,36 @@
 //! A keeper's settings.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokenry_core::Timestamp;
+use tokenry_core::dpop::ProofKey;
+use tokenry_core::jose::{self, Algorithm, SigningKey};
 use tokio::sync::{Notify, broadcast};
 
+use super::check::{self, BuildError};
+use super::identity::Identity;
 use super::{Keeper, Owner, Shared, State};
 use crate::clock::{self, Clock, Wall};
+use crate::dpop::Dpop;
+use crate::durable::{Durable, RefreshTokenFile, RefreshTokenStore};
 use crate::exchange::Exchange;
-use crate::machine::{Machine, Policy};
-use crate::provider::{ClientAuthentication, CredentialsGrant};
-use crate::transport::{ConfigError, HttpTransport};
-use crate::{Credentials, Provider, Transport};
+use crate::machine::Policy;
+use crate::transport::HttpTransport;
+use crate::{Credentials, Provider, Transport, randomness};
 
 /// How long a token lives if neither the answer, nor the token, nor the provider says: the shortest that is common.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// For transports that have no timeout of their own. The default one does, and it is shorter.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What every server that knows DPoP knows.
+const DPOP_ALGORITHM: Algorithm = Algorithm::Es256;
 
 /// A watcher that is further behind than this is not watching.
 const EVENTS_KEPT: usize = 256;
@@ -30,6 +39,9 @@ const EVENTS_KEPT: usize = 256;
 pub struct KeeperBuilder {
     provider: Provider,
     credentials: Credentials,
+    resource: Option<String>,
+    dpop: Option<DpopKey>,
+    store: Option<Store>,
     transport: Option<Arc<dyn Transport>>,
     wall: Wall,
     randomness: Box<dyn Fn() -> f64 + Send + Sync>,
@@ -37,21 +49,16 @@ pub struct KeeperBuilder {
     default_lifetime: Duration,
 }
 
-/// Why a keeper cannot be built. All of it is configuration.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The provider's grant needs credentials that were not given.
-    #[error("provider {provider:?} needs {needed}")]
-    Credentials {
-        /// The provider.
-        provider: String,
-        /// What is missing.
-        needed: &'static str,
-    },
-    /// The default transport cannot be set up.
-    #[error(transparent)]
-    Transport(#[from] ConfigError),
+/// The key that tokens are to be bound to.
+enum DpopKey {
+    Generated,
+    Given(Box<SigningKey>),
+}
+
+/// Where the refresh token is to be stored.
+enum Store {
+    File(PathBuf),
+    Other(Arc<dyn RefreshTokenStore>),
 }
 
 impl KeeperBuilder {
@@ -59,12 +66,57 @@ impl KeeperBuilder {
         Self {
             provider,
             credentials,
+            resource: None,
+            dpop: None,
+            store: None,
             transport: None,
-            wall: Box::new(clock::system),
-            randomness: Box::new(os_randomness),
+            wall: Arc::new(clock::system),
+            randomness: Box::new(randomness::share),
             patience: None,
             default_lifetime: DEFAULT_LIFETIME,
         }
+    }
+
+    /// Asks for tokens for this API alone (RFC 8707): an absolute URI without a fragment.
+    ///
+    /// A keeper is for one resource; whoever calls two APIs has two keepers.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Binds tokens to a key (DPoP, RFC 9449) that is made with the keeper and never leaves it: ES256.
+    ///
+    /// A bearer token is then not taken. A public client's refresh token is bound as well, so it ends with the keeper;
+    /// to keep one in a file, give the [key](Self::dpop_key).
+    #[must_use]
+    pub fn dpop(mut self) -> Self {
+        self.dpop = Some(DpopKey::Generated);
+        self
+    }
+
+    /// Binds tokens to this key (DPoP, RFC 9449), and takes no bearer token.
+    #[must_use]
+    pub fn dpop_key(mut self, key: SigningKey) -> Self {
+        self.dpop = Some(DpopKey::Given(Box::new(key)));
+        self
+    }
+
+    /// Stores the refresh token in this file, so that the next process goes on with it; see [`RefreshTokenFile`].
+    ///
+    /// A file of another server, client, user, grant, scope, resource or DPoP key is an error, and stays as it is.
+    #[must_use]
+    pub fn refresh_token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.store = Some(Store::File(path.into()));
+        self
+    }
+
+    /// Stores the refresh token here. Nothing but this keeper may use the store.
+    #[must_use]
+    pub fn refresh_token_store(mut self, store: impl RefreshTokenStore + 'static) -> Self {
+        self.store = Some(Store::Other(Arc::new(store)));
+        self
     }
 
     /// Sends token requests by this transport. By default by [`HttpTransport::new`].
@@ -77,7 +129,7 @@ impl KeeperBuilder {
     /// Reads the wall clock here. By default the operating system's.
     #[must_use]
     pub fn wall_clock(mut self, wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.wall = Box::new(wall);
+        self.wall = Arc::new(wall);
         self
     }
 
@@ -104,66 +156,87 @@ impl KeeperBuilder {
         self
     }
 
-    /// The keeper. It makes no request before it is asked for a token.
+    /// The keeper. It makes no request, and reads no file, before it is asked for a token.
     ///
     /// # Errors
     ///
-    /// That the credentials are not of the provider's kind, or that TLS cannot be set up.
-    pub fn build(self) -> Result<Keeper, BuildError> {
+    /// That the credentials are not of the provider's kind, that what was set makes no sense, or that TLS cannot be set
+    /// up.
+    pub fn build(mut self) -> Result<Keeper, BuildError> {
         // Keepers of one process get different numbers, so that a token is known by where it came from.
         static KEEPERS: AtomicU64 = AtomicU64::new(1);
-        self.check_credentials()?;
+        check::credentials(&self.provider, &self.credentials)?;
+        check::settings(&self.provider, self.resource.as_deref(), self.store.is_some())?;
+        let dpop = self.dpop.take().map(proof_key).transpose()?;
+        let store = self.durable(dpop.as_ref().and_then(|(_, given)| given.clone()));
+        let dpop = dpop.map(|(key, _)| Arc::new(Dpop::new(key, self.wall.clone())));
+        let policy = self.policy();
         let transport = match self.transport {
             Some(transport) => transport,
             None => Arc::new(HttpTransport::new()?),
         };
+        let provider = check::transport(self.provider, &self.credentials, &*transport)?;
+        let exchange = Exchange {
+            provider,
+            credentials: self.credentials,
+            resource: self.resource,
+            dpop,
+            store,
+            transport,
+            wall: self.wall.clone(),
+            timeout: REQUEST_TIMEOUT,
+            default_lifetime: self.default_lifetime,
+        };
+        Ok(Keeper(Arc::new(Owner(Arc::new(Shared {
+            id: KEEPERS.fetch_add(1, Ordering::Relaxed),
+            slot: ArcSwapOption::empty(),
+            served_at: AtomicU64::new(0),
+            state: Mutex::new(State::new(policy, exchange.store.is_none())),
+            changed: Notify::new(),
+            clock: Clock::new(self.wall),
+            randomness: self.randomness,
+            exchange: Arc::new(exchange),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+        })))))
+    }
+
+    fn policy(&self) -> Policy {
         let mut policy = Policy::of_instance((self.randomness)());
         policy.credentials_interval = self.provider.obtain.interval;
         policy.use_refresh_tokens = self.provider.refresh.is_some();
         if let Some(patience) = self.patience {
             policy.patience = patience;
         }
-        let state = State {
-            machine: Machine::new(policy),
-            token: None,
-            refresh_token: None,
-            last_error: None,
-            round: None,
-            pending: None,
-            driven: false,
-            closed: false,
-        };
-        Ok(Keeper(Arc::new(Owner(Arc::new(Shared {
-            id: KEEPERS.fetch_add(1, Ordering::Relaxed),
-            slot: ArcSwapOption::empty(),
-            served_at: AtomicU64::new(0),
-            state: Mutex::new(state),
-            changed: Notify::new(),
-            clock: Clock::new(self.wall),
-            randomness: self.randomness,
-            exchange: Arc::new(Exchange {
-                provider: self.provider,
-                credentials: self.credentials,
-                transport,
-                timeout: REQUEST_TIMEOUT,
-                default_lifetime: self.default_lifetime,
-            }),
-            events: broadcast::Sender::new(EVENTS_KEPT),
-        })))))
+        policy
     }
 
-    fn check_credentials(&self) -> Result<(), BuildError> {
-        let obtain = &self.provider.obtain;
-        let needs_user = obtain.grant == CredentialsGrant::Password;
-        let needs_client = obtain.client_authentication != ClientAuthentication::None;
-        let needed = if needs_user && self.credentials.user.is_none() {
-            "a username and a password"
-        } else if needs_client && self.credentials.client.is_none() {
-            "a client id and a client secret"
-        } else {
-            return Ok(());
-        };
-        Err(BuildError::Credentials { provider: self.provider.name.clone(), needed })
+    /// The store, if there is one. A file is told whose token it holds.
+    fn durable(&mut self, key: Option<String>) -> Option<Durable> {
+        Some(Durable::new(match self.store.take()? {
+            Store::Other(store) => store,
+            Store::File(path) => {
+                let resource = self.resource.as_deref();
+                let owner = Identity::new(&self.provider, &self.credentials, resource, key);
+                Arc::new(RefreshTokenFile::new(path, owner.digest()))
+            }
+        }))
+    }
+}
+
+/// The key, and its thumbprint if it was given.
+fn proof_key(key: DpopKey) -> Result<(ProofKey, Option<String>), BuildError> {
+    let make = |key| ProofKey::new(key).map_err(|_| BuildError::DpopKey);
+    match key {
+        DpopKey::Given(key) => {
+            let key = make(*key)?;
+            let thumbprint = key.thumbprint();
+            Ok((key, Some(thumbprint)))
+        }
+        DpopKey::Generated => {
+            let der = jose::generate(DPOP_ALGORITHM).map_err(|_| BuildError::DpopKey)?;
+            let key = SigningKey::from_pkcs8(DPOP_ALGORITHM, der.as_bytes());
+            Ok((make(key.map_err(|_| BuildError::DpopKey)?)?, None))
+        }
     }
 }
 
@@ -172,16 +245,7 @@ impl fmt::Debug for KeeperBuilder {
         f.debug_struct("KeeperBuilder")
             .field("provider", &self.provider)
             .field("credentials", &self.credentials)
+            .field("resource", &self.resource)
             .finish_non_exhaustive()
-    }
-}
-
-/// A number in `[0, 1)` from the operating system.
-fn os_randomness() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness an instance is as good as the middle of all.
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
     }
 }

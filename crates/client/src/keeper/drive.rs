@@ -21,6 +21,9 @@ pub(super) async fn drive(shared: Arc<Shared>) {
     let mut abandon = Abandon { shared: shared.clone(), flying: None, done: false };
     let mut flight: Option<Flight> = None;
     loop {
+        if let Some(store) = shared.exchange.store.as_ref().filter(|_| shared.is_to_be_restored()) {
+            shared.restore(store.load().await);
+        }
         let wake_at = {
             let mut state = shared.state();
             if flight.is_none() {
@@ -65,7 +68,7 @@ fn take_off(shared: &Shared, state: &mut State) -> Option<Flight> {
     let grant = state.pending.take()?;
     let refresh_token = state.refresh_token.clone();
     let exchange = shared.exchange.clone();
-    let outcome = Box::pin(exchange.run(grant, refresh_token, shared.clock.wall()));
+    let outcome = Box::pin(exchange.run(grant, refresh_token));
     Some(Flight { grant, outcome })
 }
 

@@ -6,8 +6,14 @@
 //! runtime ends, the next caller's carries on.
 
 mod builder;
+mod check;
 mod drive;
+mod identity;
 
+#[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
+mod durable_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +27,12 @@ use arc_swap::ArcSwapOption;
 use tokenry_core::Secret;
 use tokio::sync::{Notify, broadcast, watch};
 
-pub use self::builder::{BuildError, KeeperBuilder};
+pub use self::builder::KeeperBuilder;
+pub use self::check::BuildError;
 use crate::clock::Clock;
-use crate::exchange::{Exchange, Obtained};
-use crate::machine::{Action, Grant, Input, Machine, Phase, Received};
+use crate::durable::{StoreError, StoredRefreshToken};
+use crate::exchange::{Brought, Exchange, Obtained};
+use crate::machine::{Action, Grant, Input, Machine, Phase, Policy, Received};
 use crate::response::NoToken;
 use crate::token::BoxFuture;
 use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
@@ -89,9 +97,27 @@ struct State {
     round: Option<watch::Sender<Option<Result<Token, Error>>>>,
     /// A request that the task has not yet taken up.
     pending: Option<Grant>,
+    /// Whether the store has been asked, or there is none.
+    restored: bool,
     /// Whether there is a task.
     driven: bool,
     closed: bool,
+}
+
+impl State {
+    fn new(policy: Policy, restored: bool) -> Self {
+        Self {
+            machine: Machine::new(policy),
+            token: None,
+            refresh_token: None,
+            last_error: None,
+            round: None,
+            pending: None,
+            restored,
+            driven: false,
+            closed: false,
+        }
+    }
 }
 
 impl Keeper {
@@ -231,6 +257,36 @@ impl Shared {
         self.carry_out(&mut state, &actions);
     }
 
+    /// Whether the store is to be asked before the next request.
+    fn is_to_be_restored(&self) -> bool {
+        let state = self.state();
+        state.pending.is_some() && !state.restored
+    }
+
+    /// The store has been asked. What it holds decides what the first request is; that it cannot say fails it.
+    fn restore(&self, stored: Result<Option<StoredRefreshToken>, StoreError>) {
+        let mut state = self.state();
+        match stored {
+            Err(error) => {
+                if let Some(grant) = state.pending.take() {
+                    self.fail(&mut state, grant, NoToken::refused(error));
+                }
+            }
+            Ok(None) => state.restored = true,
+            Ok(Some(StoredRefreshToken { presented: true, .. })) => {
+                state.restored = true;
+                self.tell(Event::RefreshTokenDoubtful);
+            }
+            Ok(Some(StoredRefreshToken { token, presented: false })) => {
+                state.restored = true;
+                state.refresh_token = Some(token);
+                self.tell(Event::RefreshTokenRestored);
+                let actions = state.machine.step(Input::Restored, self.clock.now());
+                self.carry_out(&mut state, &actions);
+            }
+        }
+    }
+
     /// A request has come back.
     fn land(&self, grant: Grant, outcome: Result<Obtained, NoToken>) {
         let mut state = self.state();
@@ -244,19 +300,30 @@ impl Shared {
         self.clock.settle();
         let now = self.clock.now();
         let received = match &obtained.refresh_token {
-            Some(_) => Received::Present { lifetime: obtained.refresh_lifetime },
-            None => Received::Absent,
+            Brought::Token(_) => Received::Present { lifetime: obtained.refresh_lifetime },
+            Brought::Nothing => Received::Absent,
+            Brought::Unstored(_) => Received::Unstored,
         };
         let generation = state.machine.generation();
         let lifetime = obtained.lifetime;
         let roll = (self.randomness)();
         let input = Input::Granted { lifetime, refresh_token: received, roll };
         let actions = state.machine.step(input, now);
-        let kept = obtained.refresh_token.is_none();
-        match (obtained.refresh_token, grant) {
-            (None, Grant::Refresh) => {}
-            (refresh_token, _) => state.refresh_token = refresh_token,
-        }
+        let refresh_event = match (obtained.refresh_token, grant) {
+            (Brought::Nothing, Grant::Refresh) => Some(Event::RefreshTokenKept),
+            (Brought::Nothing, Grant::Credentials) => {
+                state.refresh_token = None;
+                None
+            }
+            (Brought::Token(token), _) => {
+                state.refresh_token = Some(token);
+                (grant == Grant::Refresh).then_some(Event::RefreshTokenReplaced)
+            }
+            (Brought::Unstored(error), _) => {
+                state.refresh_token = None;
+                Some(Event::RefreshTokenNotStored { error })
+            }
+        };
         if state.machine.generation() == generation {
             let what = crate::Defect::DeadOnArrival;
             let error = Error::Unusable { status: 200, what };
@@ -264,19 +331,14 @@ impl Shared {
         } else {
             let generation = state.machine.generation();
             let expires_at = Some(self.clock.wall() + lifetime);
-            state.token = Token::bearer(obtained.access_token, expires_at, self.id, generation);
+            let dpop = self.exchange.dpop.clone();
+            state.token = Token::new(obtained.access_token, dpop, expires_at, self.id, generation);
             state.last_error = None;
-            match grant {
-                Grant::Credentials => self.tell(Event::Obtained { grant, lifetime, generation }),
-                Grant::Refresh => {
-                    self.tell(Event::Refreshed { lifetime, generation });
-                    self.tell(if kept {
-                        Event::RefreshTokenKept
-                    } else {
-                        Event::RefreshTokenReplaced
-                    });
-                }
-            }
+            self.tell(match grant {
+                Grant::Credentials => Event::Obtained { grant, lifetime, generation },
+                Grant::Refresh => Event::Refreshed { lifetime, generation },
+            });
+            refresh_event.into_iter().for_each(|event| self.tell(event));
         }
         self.carry_out(state, &actions);
     }

@@ -46,6 +46,7 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<u6
 enum CaseInput {
     Asked,
     Timer,
+    Restored,
     Served(u64),
     Granted { lifetime: u64, refresh_token: Option<CaseRefresh> },
     Refused,
@@ -57,13 +58,14 @@ enum CaseInput {
 #[serde(untagged)]
 enum CaseRefresh {
     For(u64),
-    Forever(Forever),
+    Word(Word),
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Forever {
+enum Word {
     Forever,
+    Unstored,
 }
 
 impl CaseInput {
@@ -72,6 +74,7 @@ impl CaseInput {
         match self {
             Self::Asked => Input::Asked,
             Self::Timer => Input::Timer,
+            Self::Restored => Input::Restored,
             Self::Served(at) => Input::Served { at: ms(at) },
             Self::Granted { lifetime, refresh_token } => {
                 let refresh_token = match refresh_token {
@@ -79,9 +82,8 @@ impl CaseInput {
                     Some(CaseRefresh::For(lifetime)) => {
                         Received::Present { lifetime: Some(ms(lifetime)) }
                     }
-                    Some(CaseRefresh::Forever(Forever::Forever)) => {
-                        Received::Present { lifetime: None }
-                    }
+                    Some(CaseRefresh::Word(Word::Forever)) => Received::Present { lifetime: None },
+                    Some(CaseRefresh::Word(Word::Unstored)) => Received::Unstored,
                 };
                 Input::Granted { lifetime: ms(lifetime), refresh_token, roll }
             }

@@ -28,6 +28,7 @@
 //! | `Empty` | asked | `Fetching` | request: refresh token if there is one, else credentials |
 //! | `Empty` | asked, but credentials were used a moment ago | `HeldBack` | wait, or fail if that is longer than a caller's patience |
 //! | `Fetching` | asked | `Fetching` | the caller joins the flight |
+//! | `Fetching` | restored, and credentials were asked for | `Fetching` | request: refresh token, instead |
 //! | `HeldBack` | asked | `HeldBack` | wait for the attempt; fail if refused, or if it is further away than patience |
 //! | `HeldBack` | time came | `Fetching` | request, if a caller waits or one asked within the last lifetime |
 //! | `Good` | asked | `Good` | release |
@@ -78,6 +79,10 @@ pub enum Grant {
 pub enum Input {
     /// A caller wants a token and waits for the answer.
     Asked,
+    /// A refresh token was found that is stored.
+    ///
+    /// It comes before the request in flight is sent, since it decides what that is.
+    Restored,
     /// Callers were served from the held token without asking the machine, most recently at this time.
     Served {
         /// When, since the keeper began.
@@ -113,6 +118,8 @@ pub enum Input {
 pub enum Received {
     /// The answer had none. After a refresh the old one stays good (RFC 6749 §6).
     Absent,
+    /// The answer had one that could not be stored, so none is used.
+    Unstored,
     /// The answer had one, for this long if it said so.
     Present {
         /// How long the refresh token lives, counted from when it was asked for.
@@ -244,6 +251,7 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Action> {
         match input {
             Input::Asked => self.asked(now),
+            Input::Restored => self.restored(),
             Input::Served { at } => {
                 self.note_interest(at);
                 Vec::new()
@@ -330,6 +338,20 @@ impl Machine {
         self.renew_if_due(now)
     }
 
+    fn restored(&mut self) -> Vec<Action> {
+        if !self.policy.use_refresh_tokens || self.refresh.is_some() {
+            return Vec::new();
+        }
+        self.refresh = Some(Refresh { until: None });
+        match &mut self.flight {
+            Some(flight) if flight.grant == Grant::Credentials => {
+                flight.grant = Grant::Refresh;
+                vec![Action::Request(Grant::Refresh)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Starts a request if the token's share is over and somebody still wants it.
     fn renew_if_due(&mut self, now: Duration) -> Vec<Action> {
         let Some(held) = self.held else { return Vec::new() };
@@ -379,6 +401,7 @@ impl Machine {
             // "The authorization server MAY issue a new refresh token" (RFC 6749 §6): if it does not, the old one
             // goes on. One that came before these credentials does not.
             _ if flight.grant == Grant::Credentials => self.refresh = None,
+            Received::Unstored => self.refresh = None,
             _ => {}
         }
         if flight.started + lifetime <= now {

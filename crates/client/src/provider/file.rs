@@ -18,6 +18,7 @@ use crate::hosts::{AllowedHosts, is_protected};
 pub(super) struct File {
     name: String,
     title: Option<String>,
+    issuer: Option<Spanned<String>>,
     environment: Option<Spanned<String>>,
     obtain: ObtainTable,
     refresh: Option<RefreshTable>,
@@ -103,6 +104,8 @@ impl File {
         Ok(Provider {
             name: self.name.clone(),
             title: self.title.clone(),
+            issuer: self.issuer.as_ref().map(|issuer| reader.fill(issuer)).transpose()?,
+            mtls_url: None,
             obtain,
             refresh,
             hosts: AllowedHosts::new(hosts),

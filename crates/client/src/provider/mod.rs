@@ -5,13 +5,14 @@
 //! ```toml
 //! name = "example"
 //! title = "Example Ltd"                  # for people
+//! issuer = "https://{host}"              # optional; a client with a key needs it: its assertions are for the issuer
 //! environment = "production"             # which of the environments below, unless another is chosen
 //!
 //! [obtain]                               # a first token, with credentials
 //! url = "https://{host}/token"
 //! grant = "client_credentials"           # or "password"
 //! grant_type = true                      # false: the endpoint is the grant, and is told none
-//! client_authentication = "basic"        # or "post", or "none"
+//! client_authentication = "basic"        # or "post", "private_key_jwt", "tls_client_auth", "none"
 //! scope = "read write"                   # optional
 //! lifetime = "1h"                        # used if an answer does not say how long its token lives
 //! interval = "30s"                       # credentials are not sent again sooner; 30s for a password, else 0s
@@ -32,6 +33,7 @@
 //! ```
 
 mod file;
+mod metadata;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +67,9 @@ const EMBEDDED: [(&str, &str); 5] = [
 pub struct Provider {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
+    pub(crate) issuer: Option<String>,
+    /// Where tokens are to be had with a client certificate, if that is elsewhere (RFC 8705 §5).
+    mtls_url: Option<Uri>,
     pub(crate) obtain: Obtain,
     pub(crate) refresh: Option<Refresh>,
     pub(crate) hosts: AllowedHosts,
@@ -115,7 +120,10 @@ impl CredentialsGrant {
     }
 }
 
-/// How a client proves who it is at the token endpoint (RFC 6749 §2.3.1).
+/// How a client proves who it is at the token endpoint (RFC 6749 §2.3).
+///
+/// `Basic` and `Post` are for clients with a secret. One with a key or a certificate uses that wherever the client is
+/// to be known at all.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthentication {
@@ -123,6 +131,10 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_id` and `client_secret` in the form.
     Post,
+    /// An assertion that the client's key has signed (RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// `client_id` in the form, and the certificate of the connection (RFC 8705 §2).
+    TlsClientAuth,
     /// Not at all: the request names no client.
     None,
 }
@@ -175,6 +187,12 @@ pub enum ProviderError {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// The metadata are not usable.
+    #[error("metadata: {what}")]
+    Metadata {
         /// What is wrong.
         what: String,
     },
@@ -243,6 +261,8 @@ impl Provider {
         Ok(Self {
             name: url.host().unwrap_or_default().to_owned(),
             title: None,
+            issuer: None,
+            mtls_url: None,
             obtain: Obtain {
                 url: url.clone(),
                 grant: CredentialsGrant::ClientCredentials,
@@ -302,7 +322,29 @@ impl Provider {
             refresh.url = url.clone();
         }
         self.obtain.url = url;
+        // Whoever names a URL means it, certificate or not.
+        self.mtls_url = None;
         Ok(self)
+    }
+
+    /// The server's issuer identifier (RFC 8414 §2), which the assertions of a client with a key are for.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// The same provider for a client that has a certificate.
+    pub(crate) fn over_mtls(mut self) -> Self {
+        if let Some(url) = self.mtls_url.take() {
+            if let Some(refresh) = &mut self.refresh
+                && refresh.url == self.obtain.url
+            {
+                refresh.url = url.clone();
+            }
+            self.obtain.url = url;
+        }
+        self
     }
 
     /// Refreshes tokens at another URL.
@@ -374,6 +416,11 @@ impl Provider {
     /// Its name for people.
     pub fn title(&self) -> &str {
         self.title.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Its issuer identifier, if it is known.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     /// The grant that its credentials are for.

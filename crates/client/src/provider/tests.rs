@@ -91,3 +91,15 @@ fn a_password_is_sent_every_30_s_at_most_unless_the_provider_says_otherwise() {
     let provider = provider.with_grant(CredentialsGrant::Password);
     assert_eq!(provider.obtain.interval, PASSWORD_INTERVAL);
 }
+
+#[test]
+fn row_270_a_file_can_say_the_issuer_and_that_clients_have_keys() {
+    let text = include_str!("../../providers/truphone.toml")
+        .replace("\n[obtain]", "issuer = \"https://{host}/auth\"\n\n[obtain]")
+        .replace("client_authentication = \"post\"", "client_authentication = \"private_key_jwt\"");
+    let provider = Provider::from_toml(&text).unwrap();
+    assert_eq!(provider.issuer(), Some("https://services.truphone.com/auth"));
+    assert_eq!(provider.client_authentication(), ClientAuthentication::PrivateKeyJwt);
+    let bit = provider.environment("bit").unwrap();
+    assert_eq!(bit.issuer(), Some("https://services-bit.truphone.com/auth"));
+}

@@ -8,12 +8,15 @@ fn answer(status: u16, body: &str) -> Response<Bytes> {
     Response::builder().status(status).body(Bytes::from(body.to_owned())).unwrap()
 }
 
+const QUESTION: Question<'_> =
+    Question { grant: Grant::Credentials, sent: &[], bound: false, now: NOW };
+
 fn granted(body: &str) -> Granted {
-    read(&answer(200, body), Grant::Credentials, &[], NOW).unwrap()
+    read(&answer(200, body), &QUESTION).unwrap()
 }
 
 fn no_token(response: &Response<Bytes>) -> NoToken {
-    read(response, Grant::Credentials, &[], NOW).unwrap_err()
+    read(response, &QUESTION).unwrap_err()
 }
 
 fn with_expires_in(value: &str) -> String {
@@ -78,16 +81,64 @@ fn row_260_each_expires_in_has_one_meaning() {
 }
 
 #[test]
-fn row_260_without_expires_in_the_exp_of_a_jwt_is_a_hint() {
-    let lifetime = |claims: &str| {
-        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
-        granted(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#)).lifetime
+fn row_220_a_bearer_token_is_not_taken_where_a_bound_one_was_asked_for() {
+    let read = |token_type: &str| {
+        let body =
+            format!(r#"{{"access_token":"a","token_type":"{token_type}","expires_in":300}}"#);
+        read(&answer(200, &body), &Question { bound: true, ..QUESTION })
     };
-    assert_eq!(lifetime(r#"{"exp":5000600,"iat":5000000}"#), known(600));
-    assert_eq!(lifetime(r#"{"exp":1000120}"#), known(120));
-    assert_eq!(lifetime(r#"{"exp":10}"#), Lifetime::Unknown);
-    assert_eq!(lifetime(r#"{"exp":"soon"}"#), Lifetime::Unknown);
-    assert_eq!(lifetime("not JSON"), Lifetime::Unknown);
+    for good in ["DPoP", "dpop", "DPOP"] {
+        assert!(read(good).is_ok(), "{good}");
+    }
+    for bearer in ["Bearer", "bearer"] {
+        let no_token = read(bearer).unwrap_err();
+        assert_eq!(no_token.failure, Failure::Refused);
+        assert!(matches!(no_token.error, Error::Unusable { what: Defect::NotBound, .. }));
+    }
+    let unknown = read("mac").unwrap_err().error;
+    assert!(matches!(unknown, Error::Unusable { what: Defect::TokenType(_), .. }), "{unknown}");
+}
+
+#[test]
+fn row_271_a_refusal_of_the_proof_does_not_cost_the_refresh_token() {
+    let transient = Failure::Transient { retry_after: None };
+    for (grant, code, failure) in [
+        (Grant::Refresh, "use_dpop_nonce", transient),
+        (Grant::Refresh, "invalid_dpop_proof", transient),
+        (Grant::Refresh, "invalid_grant", Failure::Refused),
+        (Grant::Credentials, "use_dpop_nonce", transient),
+        (Grant::Credentials, "invalid_dpop_proof", Failure::Refused),
+    ] {
+        let answer = answer(400, &format!(r#"{{"error":"{code}"}}"#));
+        let question = Question { grant, bound: true, ..QUESTION };
+        assert_eq!(read(&answer, &question).unwrap_err().failure, failure, "{grant:?} {code}");
+    }
+}
+
+#[test]
+fn row_274_a_token_that_looks_like_a_jwt_is_not_read() {
+    for token in [
+        // {"exp":10}, long ago; and with an `exp` in 10 min.
+        "e30.eyJleHAiOjEwfQ.c2ln",
+        "e30.eyJleHAiOjEwMDA2MDB9.c2ln",
+        "e30.bm90IEpTT04.c2ln",
+    ] {
+        let granted = granted(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#));
+        assert_eq!(granted.lifetime, Lifetime::Unknown, "{token}");
+        assert!(granted.access_token.matches(token));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn row_274_any_text_is_a_token(token in "[!-~]{1,200}") {
+        let body = serde_json::json!({
+            "access_token": &token, "token_type": "Bearer", "expires_in": 300,
+        });
+        let granted = granted(&body.to_string());
+        proptest::prop_assert!(granted.access_token.matches(&token));
+        proptest::prop_assert_eq!(granted.lifetime, known(300));
+    }
 }
 
 #[test]
@@ -146,7 +197,8 @@ fn row_263_retry_after_is_seconds_or_a_date() {
 fn a_description_that_echoes_a_secret_is_not_shown() {
     let secret = Secret::new("canary-secret");
     let body = r#"{"error":"invalid_grant","error_description":"unknown token canary-secret"}"#;
-    let error = read(&answer(400, body), Grant::Refresh, &[&secret], NOW).unwrap_err().error;
+    let question = Question { grant: Grant::Refresh, sent: &[&secret], ..QUESTION };
+    let error = read(&answer(400, body), &question).unwrap_err().error;
     assert_eq!(
         error.to_string(),
         "the server refused the refresh token: 400 invalid_grant (not shown, since it repeats a secret)"
