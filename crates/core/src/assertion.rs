@@ -74,6 +74,10 @@ pub fn authenticate_federated(
     token: &ForeignToken<'_>,
     now: Timestamp,
 ) -> Result<AuthenticatedClient, Refusal> {
+    // What an issuer's tokens can be turned into, others may hold: they are no credentials.
+    if !token.trust().scopes.is_empty() {
+        return Err(bad("the tokens of its issuer are grants here"));
+    }
     if presented.client_id.as_ref() != Some(&client.id) {
         return Err(bad("client_id is needed where another issuer says who the client is"));
     }
@@ -94,10 +98,11 @@ pub fn authenticate_federated(
     Ok(AuthenticatedClient::by_assertion(client, live.id.clone()))
 }
 
-/// Whether a client is known by what this issuer says.
-pub fn is_federated(client: &Client, issuer: &str) -> bool {
-    client.credentials.iter().any(|credential| {
-        matches!(&credential.kind, CredentialKind::Federated { issuer: own, .. } if **own == *issuer)
+/// Whether a client is known by what one of these issuers says.
+pub fn is_federated(client: &Client, issuers: &[String]) -> bool {
+    client.credentials.iter().any(|credential| match &credential.kind {
+        CredentialKind::Federated { issuer, .. } => issuers.iter().any(|own| **issuer == **own),
+        _ => false,
     })
 }
 
@@ -404,12 +409,14 @@ mod tests {
 
     #[test]
     fn a_client_may_be_known_by_what_another_issuer_calls_it() {
+        use crate::Binding;
         use crate::foreign::tests as foreign;
         let key = foreign::key(Algorithm::Es256);
         let trust = foreign::trust("https://ci.example");
         let text = foreign::signed(&key, "JWT", &foreign::good());
         let keys = foreign::keys(&[&key]);
-        let token = ForeignToken::check(&text, &trust, &keys, &[ISSUER], NOW).unwrap();
+        let token =
+            ForeignToken::check(&text, &trust, &keys, &[ISSUER], &Binding::NONE, NOW).unwrap();
         let federated = |issuer: &str, subject: &str| Credential {
             kind: CredentialKind::Federated { issuer: issuer.into(), subject: subject.into() },
             ..credential(&key)

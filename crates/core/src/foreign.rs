@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::jose::claims::typ_is;
 use crate::jose::jws::Compact;
-use crate::jose::{Claims, JwkSet, VerifyingKey};
+use crate::jose::{Algorithm, Claims, JwkSet, VerifyingKey};
 use crate::realm::Trust;
-use crate::{Secret, Timestamp};
+use crate::{Binding, Realm, Secret, Timestamp};
 
 /// How far the clock of an issuer may be off.
 const SKEW: Duration = Duration::from_secs(30);
@@ -37,8 +37,11 @@ pub struct BadToken(pub &'static str);
 /// Whose token it says to be, and the key that it says to be signed with. Nobody has vouched for either yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unverified {
-    /// `iss`; for a JWT-SVID the trust domain of its `sub`, as `spiffe://…`.
-    pub issuer: String,
+    /// Its `iss`, and the trust domain of its `sub`, as `spiffe://…`: a JWT-SVID need not have an issuer, and is believed
+    /// by its trust domain (JWT-SVID §3). One of them at least.
+    pub issuers: Vec<String>,
+    /// `alg`.
+    pub algorithm: Algorithm,
     /// `kid`.
     pub kid: Option<String>,
 }
@@ -46,10 +49,19 @@ pub struct Unverified {
 /// Reads what a token says of its issuer. `None`: it is no JWT, or it says nothing.
 pub fn unverified(token: &Secret) -> Option<Unverified> {
     let compact = Compact::parse(token.expose()).ok()?;
-    let issuer = compact.unverified_claim("sub").and_then(|sub| trust_domain(&sub).map(Into::into));
-    // A JWT-SVID need not have an issuer, and is believed by its trust domain alone (JWT-SVID §3).
-    let issuer = issuer.or_else(|| compact.unverified_claim("iss"))?;
-    Some(Unverified { issuer, kid: compact.header().kid().map(str::to_owned) })
+    let domain = compact.unverified_claim("sub").and_then(|sub| trust_domain(&sub).map(Into::into));
+    let issuers: Vec<String> =
+        [compact.unverified_claim("iss"), domain].into_iter().flatten().collect();
+    let kid = compact.header().kid().map(str::to_owned);
+    let algorithm = compact.header().algorithm();
+    (!issuers.is_empty()).then_some(Unverified { issuers, algorithm, kid })
+}
+
+impl Unverified {
+    /// The issuer that a realm trusts and that it may be of.
+    pub fn trust<'r>(&self, realm: &'r Realm) -> Option<&'r Trust> {
+        self.issuers.iter().find_map(|issuer| realm.trust(issuer))
+    }
 }
 
 /// `spiffe://example.org` of `spiffe://example.org/billing`.
@@ -62,12 +74,13 @@ impl<'t> ForeignToken<'t> {
     /// Checks a token against the keys of the issuer that it is said to be of.
     ///
     /// `audiences` are the names of this server of which one must be the token's only audience; those that the trust
-    /// names are good as well.
+    /// names are good as well. One that is bound to a key (`cnf`) is good only where the request has `proven` to have it.
     pub fn check(
         token: &Secret,
         trust: &'t Trust,
         keys: &JwkSet,
         audiences: &[&str],
+        proven: &Binding,
         now: Timestamp,
     ) -> Result<Self, BadToken> {
         let compact = Compact::parse(token.expose()).map_err(|_| BadToken("not a JWT"))?;
@@ -102,6 +115,10 @@ impl<'t> ForeignToken<'t> {
         }
         if [claims.nbf, claims.iat].into_iter().flatten().any(|at| at > now + SKEW) {
             return Err(BadToken("not good yet"));
+        }
+        let binding = claims.cnf.as_ref().map_or(Some(Binding::NONE), Binding::from_cnf);
+        if !binding.is_some_and(|binding| binding.is_proved_by(proven)) {
+            return Err(BadToken("bound to a key that the request does not prove to have"));
         }
         Ok(Self { trust, subject, claims })
     }
@@ -149,7 +166,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::Scope;
-    use crate::jose::{Algorithm, SigningKey, generate};
+    use crate::jose::{SigningKey, generate};
     use crate::realm::TrustedKeys;
 
     pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -223,12 +240,19 @@ pub(crate) mod tests {
         ];
         for (case, claims, is_good) in cases {
             let token = signed(&key, "JWT", &claims);
-            let checked = ForeignToken::check(&token, &trust, &keys, &[US, token_endpoint], NOW);
+            let checked = ForeignToken::check(
+                &token,
+                &trust,
+                &keys,
+                &[US, token_endpoint],
+                &Binding::NONE,
+                NOW,
+            );
             assert_eq!(checked.is_ok(), is_good, "{case}: {checked:?}");
         }
         for (typ, is_good) in [("JWT", true), ("at+jwt", false), ("dpop+jwt", false)] {
             let token = signed(&key, typ, &good());
-            let checked = ForeignToken::check(&token, &trust, &keys, &[US], NOW);
+            let checked = ForeignToken::check(&token, &trust, &keys, &[US], &Binding::NONE, NOW);
             assert_eq!(checked.is_ok(), is_good, "{typ}");
         }
     }
@@ -238,7 +262,7 @@ pub(crate) mod tests {
         let (own, other) = (key(Algorithm::Es256), key(Algorithm::Es256));
         let trust = trust(THEM);
         let check = |token: &Secret, keys: &JwkSet| {
-            ForeignToken::check(token, &trust, keys, &[US], NOW).is_ok()
+            ForeignToken::check(token, &trust, keys, &[US], &Binding::NONE, NOW).is_ok()
         };
         let token = signed(&own, "JWT", &good());
         assert!(check(&token, &keys(&[&other, &own])));
@@ -250,6 +274,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn row_250_a_bound_token_of_another_issuer_is_good_with_its_key_alone() {
+        let key = key(Algorithm::Es256);
+        let (trust, keys) = (trust(THEM), keys(&[&key]));
+        let own = Binding { key: Some([1; 32]), ..Binding::NONE };
+        let jkt = own.members().next().unwrap().1;
+        let check = |cnf: Value, proven: &Binding| {
+            let token = signed(&key, "JWT", &with("cnf", cnf));
+            ForeignToken::check(&token, &trust, &keys, &[US], proven, NOW).is_ok()
+        };
+        assert!(check(json!({ "jkt": jkt }), &own));
+        assert!(!check(json!({ "jkt": jkt }), &Binding::NONE));
+        assert!(!check(json!({ "kid": "a" }), &own));
+    }
+
+    #[test]
     fn a_workload_is_believed_by_its_trust_domain_alone() {
         let key = key(Algorithm::Es256);
         let (trust, keys) = (trust("spiffe://prod.example"), keys(&[&key]));
@@ -257,7 +296,9 @@ pub(crate) mod tests {
             let exp = NOW.as_secs() + 300;
             signed(&key, "JWT", &json!({ "sub": sub, "aud": [US], "exp": exp, "iss": THEM }))
         };
-        let check = |sub: &str| ForeignToken::check(&svid(sub), &trust, &keys, &[US], NOW).is_ok();
+        let check = |sub: &str| {
+            ForeignToken::check(&svid(sub), &trust, &keys, &[US], &Binding::NONE, NOW).is_ok()
+        };
         assert!(check("spiffe://prod.example/billing"));
         for other in [
             "spiffe://prod.example",
@@ -268,8 +309,8 @@ pub(crate) mod tests {
             assert!(!check(other), "{other}");
         }
         let read = unverified(&svid("spiffe://prod.example/billing")).unwrap();
-        assert_eq!(read.issuer, "spiffe://prod.example");
-        assert_eq!(unverified(&signed(&key, "JWT", &good())).unwrap().issuer, THEM);
+        assert_eq!(read.issuers, [THEM, "spiffe://prod.example"]);
+        assert_eq!(unverified(&signed(&key, "JWT", &good())).unwrap().issuers, [THEM]);
         assert_eq!(unverified(&Secret::new("a.b.c")), None);
     }
 }

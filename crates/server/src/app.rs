@@ -41,18 +41,36 @@ pub struct App {
     pub(crate) pepper: Pepper,
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
+    /// Held while changes are taken up.
+    reloading: tokio::sync::Mutex<()>,
     /// Up to where the store's changes have been taken up.
     seen: AtomicU64,
     pub(crate) clients: Clients,
     pub(crate) admission: Admission,
     pub(crate) revoked_here: RevokedHere,
     pub(crate) passwords: PasswordPool,
-    pub(crate) remote_keys: RemoteKeys,
+    /// The keys of issuers that realms trust. Apart from those of clients, so that no client can crowd them out.
+    pub(crate) trusted_keys: RemoteKeys,
+    /// The keys of clients that the operator has registered.
+    pub(crate) client_keys: RemoteKeys,
+    /// The keys of clients that have registered themselves: what the operator allows for others is not for them.
+    pub(crate) strangers_keys: RemoteKeys,
     pub(crate) reuse: Reuse,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     proxies: Proxies,
+}
+
+/// What lies between the server and others.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// Proxies that pass on the certificates of clients.
+    pub proxies: Proxies,
+    /// How what trusted issuers and registered clients publish is fetched.
+    pub fetch: Arc<dyn Fetch>,
+    /// How what clients publish is fetched that have registered themselves: from public addresses alone.
+    pub strangers: Arc<dyn Fetch>,
 }
 
 /// Why the server did not start.
@@ -108,18 +126,20 @@ impl App {
         limits: Limits,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Self>, StartError> {
-        Self::start_behind(Proxies::default(), store, master, clock, limits, fetch).await
+        let strangers = Arc::clone(&fetch);
+        let ways = Ways { proxies: Proxies::default(), fetch, strangers };
+        Self::start_behind(ways, store, master, clock, limits).await
     }
 
-    /// The same behind proxies that pass on the certificates of clients.
+    /// The same with all that lies between the server and others.
     pub async fn start_behind(
-        proxies: Proxies,
+        ways: Ways,
         store: Arc<dyn Store>,
         master: MasterKey,
         clock: Arc<dyn Clock>,
         limits: Limits,
-        fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Self>, StartError> {
+        let Ways { proxies, fetch, strangers } = ways;
         let snapshot = store.outline().await?;
         match snapshot.master_key_check {
             Some(check) if check != master.check() => return Err(StartError::WrongMasterKey),
@@ -131,7 +151,9 @@ impl App {
         let app = Arc::new(Self {
             pepper: master.pepper(),
             passwords: PasswordPool::new(limits.password_threads, random()?),
-            remote_keys: RemoteKeys::new(fetch),
+            trusted_keys: RemoteKeys::new(Arc::clone(&fetch)),
+            client_keys: RemoteKeys::new(fetch),
+            strangers_keys: RemoteKeys::new(strangers),
             clients: Clients::new(Arc::clone(&store), limits.max_clients),
             admission: Admission::default(),
             seen: AtomicU64::new(snapshot.revision.0),
@@ -139,6 +161,7 @@ impl App {
             master,
             clock,
             directory: ArcSwap::default(),
+            reloading: tokio::sync::Mutex::default(),
             revoked_here: RevokedHere::default(),
             reuse: Reuse::default(),
             throttle: Throttle::default(),
@@ -159,6 +182,8 @@ impl App {
 
     /// Takes up what has changed in the store, whoever changed it.
     pub async fn reload(&self) -> Result<(), StartError> {
+        // Of two at once the later one must not be undone by what the earlier one has read.
+        let _alone = self.reloading.lock().await;
         let seen = Revision(self.seen.load(Ordering::Acquire));
         let stale = self.directory.load().stale_at.is_some_and(|at| at <= self.now());
         let touched = self.store.touched(seen).await;

@@ -35,7 +35,7 @@ mod tls;
 mod workers;
 
 pub use admin::{Access, Admin, AdminGuard, Administration, Denied, serve_admin};
-pub use app::{App, StartError, Summary};
+pub use app::{App, StartError, Summary, Ways};
 pub use clock::{Clock, NoEntropy, SystemClock, random};
 pub use fetch::{
     Allowed, Fetch, FetchError, FetchRules, HttpsFetch, NotAllowable, NotCertificates, is_fetchable,

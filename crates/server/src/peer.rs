@@ -107,9 +107,10 @@ impl Proxies {
         headers: &HeaderMap,
     ) -> Result<Option<Arc<PeerCertificate>>, BadHeader> {
         let trusted = || self.networks.iter().any(|network| network.contains(peer.ip));
-        let Some(name) = self.certificate.as_ref().filter(|_| trusted()) else {
+        if !trusted() {
             return Ok(peer.certificate.clone());
-        };
+        }
+        let Some(name) = &self.certificate else { return Ok(None) };
         let mut values = headers.get_all(name).iter();
         let (first, second) = (values.next(), values.next());
         // Of two, one may be the client's own invention.

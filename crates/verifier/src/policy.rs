@@ -99,9 +99,13 @@ impl Policy {
 
 /// Tells access tokens from the other things an issuer signs as `typ: JWT`, which their header does not.
 fn check_legacy_kind(claims: &Claims) -> Result<(), Rejection> {
-    // Keycloak writes what a token is into a claim: Bearer, ID, Refresh, Logout.
+    // Keycloak writes what a token is into a claim: Bearer, DPoP (which is bound to a key), ID, Refresh, Logout.
     let kind = claims.other.get("typ").map(|typ| typ.as_str().unwrap_or_default());
-    let other_kind = kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("Bearer"));
+    let bound = claims.cnf.as_ref().is_some_and(|cnf| cnf.contains_key("jkt"));
+    let is_access = |kind: &str| {
+        kind.eq_ignore_ascii_case("Bearer") || (bound && kind.eq_ignore_ascii_case("DPoP"))
+    };
+    let other_kind = kind.is_some_and(|kind| !is_access(kind));
     // An ID token (OpenID Connect Core §3.1.3.6), a logout token or other event (RFC 8417), a DPoP proof
     // (RFC 9449 §4.2), an introspection response (RFC 9701 §5).
     let marks = ["at_hash", "c_hash", "events", "htm", "token_introspection"];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokenry_server::{Administration, App, HttpsFetch, StartError, SystemClock, Workers};
+use tokenry_server::{Administration, App, HttpsFetch, StartError, SystemClock, Ways, Workers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -79,9 +79,13 @@ pub(crate) async fn run(_: &Arguments, global: &Global, output: Output) -> Outco
     let workers = Workers::start(threads).map_err(|error| {
         Diagnostic::error(format!("the threads that answer do not start: {}", plain(&error)))
     })?;
-    let fetch = Arc::new(HttpsFetch::new(rules.unwrap_or_default()));
+    let ways = Ways {
+        proxies: config.proxies(),
+        fetch: Arc::new(HttpsFetch::new(rules.unwrap_or_default())),
+        strangers: Arc::new(HttpsFetch::default()),
+    };
     let (clock, limits) = (Arc::new(SystemClock), config.limits.clone());
-    let app = App::start_behind(config.proxies(), store, master, clock, limits, fetch)
+    let app = App::start_behind(ways, store, master, clock, limits)
         .await
         .map_err(|error| not_started(&config, &error))?;
     // Before anybody knows that it runs, and may tell it to end.

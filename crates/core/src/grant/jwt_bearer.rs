@@ -1,5 +1,6 @@
 //! A token of another issuer as a grant (RFC 7523 §2.1).
 
+use super::token_exchange::admits;
 use super::{Circumstances, Issue, Target, allowed, granted_scope, issue};
 use crate::client::{AuthenticatedClient, Proof};
 use crate::foreign::ForeignToken;
@@ -27,6 +28,9 @@ pub fn jwt_bearer(
         ));
     }
     let registration = client.registration();
+    if !admits(token.claims(), &registration.id) {
+        return Err(Refusal::BadForeignToken("its subject lets another act for it"));
+    }
     let target = Target::of(circumstances.realm, registration, &asked.resources, None)?;
     let explicit = asked.scope.is_some();
     let scope = granted_scope(circumstances.realm, registration, asked.scope)?;

@@ -82,6 +82,8 @@ pub struct Issue {
     pub binding: Binding,
     /// `act` of the access token (RFC 8693 §4.1), as JSON: who acts for the subject.
     pub act: Option<String>,
+    /// `may_act` of the access token (RFC 8693 §4.4), as JSON: who alone may act for the subject.
+    pub may_act: Option<String>,
     /// The family of refresh tokens that the access token belongs to, and ends with.
     pub family: Option<FamilyId>,
     /// What becomes of the refresh token.
@@ -145,6 +147,7 @@ fn issue(
         audience: target.audience,
         binding: bound(realm, client, proven)?,
         act: None,
+        may_act: None,
         family: None,
         refresh: Refresh::None,
         opaque: client.particulars().opaque.unwrap_or(realm.tokens.opaque),

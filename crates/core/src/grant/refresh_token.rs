@@ -60,6 +60,9 @@ pub fn refresh_token(
     let grant = GrantType::RefreshToken;
     let mut issue = issue(client, grant, subject, scope, target, circumstances)?;
     issue.family = Some(token.family);
+    // What is bound stays so, also where the client is no longer registered for it.
+    issue.binding.key = issue.binding.key.or(token.binding.key);
+    issue.binding.certificate = issue.binding.certificate.or(token.binding.certificate);
     issue.id_token |= about_user && (realm.tokens.id_token || asked_openid);
     issue.refresh = match policy.policy {
         Rotate::Keep => Refresh::None,

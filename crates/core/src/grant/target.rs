@@ -28,7 +28,10 @@ impl Target {
         resources: &[String],
         within: Option<&[String]>,
     ) -> Result<Self, Refusal> {
-        let by_default = within.map_or_else(|| audience(realm, client), <[String]>::to_vec);
+        let by_default = match within {
+            None => audience(realm, client),
+            Some(within) => still(client, within)?,
+        };
         let mut target = Self { audience: Vec::new(), ..Self::default() };
         for resource in resources {
             if !is_absolute(resource) && !by_default.contains(resource) {
@@ -41,7 +44,7 @@ impl Target {
                 (Some(declared), Some(_)) => target.take(declared),
                 (Some(declared), None) if may_have => target.take(declared),
                 (None, Some(own)) => target.add(own, None),
-                (None, None) if realm.resources.is_empty() && within.is_none() => {}
+                (None, None) if realm.resources.is_empty() => {}
                 _ => return Err(Refusal::InvalidTarget(excerpt(resource))),
             }
         }
@@ -49,7 +52,13 @@ impl Target {
             return Err(Refusal::SeveralTargets);
         }
         if target.audience.is_empty() {
-            target.audience = by_default;
+            // Who does not ask for a resource gets no more of it than who does.
+            for own in &by_default {
+                match realm.resources.iter().find(|declared| declared.identifier == *own) {
+                    Some(declared) => target.take(declared),
+                    None => target.add(own, None),
+                }
+            }
         }
         Ok(target)
     }
@@ -94,6 +103,17 @@ impl Target {
             Some(token) if narrowed.is_empty() => Err(Refusal::ScopeNotAllowed(excerpt(token))),
             _ => Ok(narrowed),
         }
+    }
+}
+
+/// What of an earlier grant's audience the client may still have. Where it has an audience of its own, what it lost since is
+/// lost; a realm that calls its APIs by other names now ends no grant.
+fn still(client: &Client, within: &[String]) -> Result<Vec<String>, Refusal> {
+    let may_have = |own: &&String| client.audience.is_empty() || client.audience.contains(own);
+    let still: Vec<String> = within.iter().filter(may_have).cloned().collect();
+    match (still.is_empty(), within.first()) {
+        (true, Some(lost)) => Err(Refusal::InvalidTarget(excerpt(lost))),
+        _ => Ok(still),
     }
 }
 
@@ -208,6 +228,31 @@ mod tests {
     }
 
     #[test]
+    fn row_136_who_does_not_ask_for_a_resource_gets_no_more_of_it() {
+        let by_default = Realm { audience: vec![A.into()], ..realm() };
+        let found = target(&by_default, &client(), &[]).unwrap();
+        assert_eq!(found.audience, [A]);
+        assert_eq!(found.access, Some(Duration::from_secs(60)));
+        assert_eq!(found.narrowed("read write".parse().unwrap()).unwrap().as_str(), "read");
+        let refreshed = Target::of(&realm(), &client(), &[], Some(&[A.to_owned()])).unwrap();
+        assert_eq!(refreshed.access, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_audience_that_the_client_lost_is_lost_to_its_refresh_tokens() {
+        let within = [A.to_owned(), B.to_owned()];
+        let of = |realm: &Realm, client: &Client| {
+            Target::of(realm, client, &[], Some(&within)).map(|target| target.audience)
+        };
+        let several = Realm { several_resources: true, ..realm() };
+        assert_eq!(of(&several, &client()).unwrap(), [A, B]);
+        let own = Client { audience: vec![B.into()], ..client() };
+        assert_eq!(of(&several, &own).unwrap(), [B]);
+        let other = Client { audience: vec!["urn:x".into()], ..client() };
+        assert!(of(&several, &other).is_err());
+    }
+
+    #[test]
     fn row_137_a_slash_at_the_end_and_realms_without_resources_do_no_harm() {
         let slash = format!("{A}/");
         assert_eq!(target(&realm(), &client(), &[&slash]).unwrap().audience, [A]);
@@ -217,6 +262,11 @@ mod tests {
         let found = target(&none, &client(), &["https://default.example/"]).unwrap();
         assert_eq!(found.audience, ["https://default.example"]);
         assert!(target(&none, &client(), &["mcp"]).is_err());
+        // Who always asks asks at a refresh, too.
+        let asked = ["https://mcp.example/x".to_owned()];
+        let within = ["https://default.example".to_owned()];
+        let found = Target::of(&none, &client(), &asked, Some(&within)).unwrap();
+        assert_eq!(found.audience, within);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use super::jwt_bearer::within;
 use super::{Circumstances, Issue, Target, allowed, issue};
 use crate::binding::Binding;
 use crate::client::{AuthenticatedClient, Proof};
+use crate::family::FamilyId;
 use crate::foreign::ForeignToken;
-use crate::introspection::{AccessToken, may_know};
+use crate::introspection::AccessToken;
 use crate::jose::Claims;
-use crate::realm::Dialect;
 use crate::refresh::Subject;
 use crate::request::{Asked, GrantType, excerpt};
 use crate::{Client, Refusal, Scope, Timestamp};
@@ -30,6 +30,8 @@ pub struct Exchanged {
     claims: Claims,
     /// The client it was issued to; `None` where another issuer has issued it.
     client: Option<String>,
+    /// What it ends with: the family that it came with, or itself.
+    ends_with: Option<FamilyId>,
 }
 
 const fn bad(why: &'static str) -> Refusal {
@@ -43,7 +45,17 @@ impl Exchanged {
         let scope = token.claims.scope.as_deref().unwrap_or_default().parse()?;
         let id = token.claims.sub.clone().ok_or(bad("no subject"))?;
         let (expires_at, client) = (token.expires_at, Some(token.client));
-        Ok(Self { subject, id, scope, expires_at, binding, claims: token.claims, client })
+        let ends_with = Some(token.family.unwrap_or(token.id));
+        Ok(Self {
+            subject,
+            id,
+            scope,
+            expires_at,
+            binding,
+            claims: token.claims,
+            client,
+            ends_with,
+        })
     }
 
     /// A token of another issuer.
@@ -52,7 +64,9 @@ impl Exchanged {
         if scope.is_empty() {
             return Err(bad("its issuer is trusted to authenticate clients alone"));
         }
-        let claims = token.claims().clone();
+        let mut claims = token.claims().clone();
+        // Whom another issuer calls an actor nobody here knows by that name.
+        claims.other.remove("act");
         let expires_at = claims.exp.ok_or(bad("no expiry"))?;
         let binding = claims.cnf.as_ref().map_or(Some(Binding::NONE), Binding::from_cnf);
         let id = token.local_subject();
@@ -64,21 +78,31 @@ impl Exchanged {
             binding: binding.ok_or(bad("bound in a way that is not known"))?,
             claims,
             client: None,
+            ends_with: None,
         })
     }
 
-    /// Whether a client may present it: it was issued to that client, or is meant for it.
+    /// Whether a client may present it: it was issued to that client, or is meant for it, by its identifier or by an
+    /// audience that is its own (`introspects`). To introspect all (`*`) is no right to speak for all.
     fn is_for(&self, caller: &Client) -> bool {
-        let audience = self.claims.aud.as_ref();
-        self.client.as_ref().is_none_or(|client| may_know(caller, client, audience, Dialect::Rfc))
+        let own = |one: &str| {
+            one == caller.id || caller.particulars().introspects.iter().any(|own| own == one)
+        };
+        let is_meant = self.claims.aud.as_ref().is_some_and(|aud| aud.iter().any(own));
+        self.client.as_ref().is_none_or(|client| *client == caller.id || is_meant)
     }
+}
 
-    /// Whether its subject lets this actor act for it (RFC 8693 §4.4).
-    fn admits(&self, actor: &str) -> bool {
-        match self.claims.other.get("may_act") {
-            None => true,
-            Some(named) => named.get("sub").and_then(Value::as_str) == Some(actor),
+/// Whether a token's subject lets this actor act for it (RFC 8693 §4.4).
+///
+/// A `may_act` that says more than a `sub` means somebody whom another issuer knows: nobody here is that.
+pub(super) fn admits(claims: &Claims, actor: &str) -> bool {
+    match claims.other.get("may_act") {
+        None => true,
+        Some(Value::Object(named)) => {
+            named.len() == 1 && named.get("sub").and_then(Value::as_str) == Some(actor)
         }
+        Some(_) => false,
     }
 }
 
@@ -106,7 +130,7 @@ pub fn token_exchange(
             return Err(bad("bound to a key that the request does not prove to have"));
         }
     }
-    if !subject.admits(actor.map_or(&registration.id, |actor| &actor.id)) {
+    if !admits(&subject.claims, actor.map_or(&registration.id, |actor| &actor.id)) {
         return Err(bad("its subject lets another act for it, and not this one"));
     }
     let target = Target::exactly(circumstances.realm, registration, &asked.resources)?;
@@ -117,7 +141,16 @@ pub fn token_exchange(
     if let Some(actor) = actor {
         issue.expires_at = issue.expires_at.min(actor.expires_at);
     }
+    // An issuer's clock may be behind: what has just ended is good to nobody.
+    if issue.expires_at <= issue.issued_at {
+        return Err(bad("expired"));
+    }
+    // What was bound stays so, whoever has it.
+    issue.binding.key = issue.binding.key.or(subject.binding.key);
+    issue.binding.certificate = issue.binding.certificate.or(subject.binding.certificate);
+    issue.family = subject.ends_with;
     issue.act = act(subject, actor)?;
+    issue.may_act = subject.claims.other.get("may_act").map(Value::to_string);
     Ok(issue)
 }
 

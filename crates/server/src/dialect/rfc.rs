@@ -71,6 +71,10 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
             Some(act) => o.raw("act", act),
             None => o,
         })
+        .then(|o| match &issue.may_act {
+            Some(may_act) => o.raw("may_act", may_act),
+            None => o,
+        })
         .end()
 }
 

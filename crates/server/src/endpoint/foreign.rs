@@ -8,10 +8,10 @@ use tokenry_core::foreign::{self, ForeignToken, Unverified};
 use tokenry_core::grant::{self, Circumstances, Exchanged, Issue};
 use tokenry_core::introspection::{About, AccessToken};
 use tokenry_core::jose::JwkSet;
-use tokenry_core::realm::{Dialect, Trust, TrustedKeys};
+use tokenry_core::realm::{Dialect, Profile, Trust, TrustedKeys};
 use tokenry_core::refresh::Subject;
 use tokenry_core::request::{Asked, Exchange, GrantType, PresentedToken, TokenType};
-use tokenry_core::{Client, Refusal, Secret};
+use tokenry_core::{Binding, Client, Refusal, Secret};
 
 use super::introspect::Token;
 use super::{Failure, Walk};
@@ -25,9 +25,13 @@ impl Walk<'_> {
         client: &Arc<Client>,
         said: &Unverified,
     ) -> Result<AuthenticatedClient, Failure> {
+        // Its algorithms and lifetimes are not those of FAPI 2.0 §5.3.2.1, §5.4.1.
+        if self.state.realm.profile == Profile::Fapi2 {
+            return Err(Refusal::AuthenticationNotAllowed.into());
+        }
         // RFC 7523bis §4: a client's assertion is for the issuer alone.
         let audiences = [self.state.realm.issuer.as_str()];
-        let checked = self.foreign(&presented.assertion, said, &audiences).await?;
+        let checked = self.foreign(&presented.assertion, said, &audiences, &Binding::NONE).await?;
         let token = checked.map_err(Refusal::BadAssertion)?;
         Ok(assertion::authenticate_federated(presented, client, &token, self.now)?)
     }
@@ -42,7 +46,8 @@ impl Walk<'_> {
     ) -> Result<Issue, Failure> {
         self.speaks_of_others(GrantType::JwtBearer)?;
         let said = foreign::unverified(token).ok_or(Refusal::BadForeignToken("not a JWT"))?;
-        let checked = self.foreign(token, &said, &self.audiences_of_grants()).await?;
+        let proven = &circumstances.proven;
+        let checked = self.foreign(token, &said, &self.audiences_of_grants(), proven).await?;
         let token = checked.map_err(Refusal::BadForeignToken)?;
         Ok(grant::jwt_bearer(client, &token, asked, circumstances)?)
     }
@@ -55,9 +60,10 @@ impl Walk<'_> {
         circumstances: &Circumstances<'_>,
     ) -> Result<Issue, Failure> {
         self.speaks_of_others(GrantType::TokenExchange)?;
-        let subject = self.exchanged(&exchange.subject).await?;
+        let proven = &circumstances.proven;
+        let subject = self.exchanged(&exchange.subject, proven).await?;
         let actor = match &exchange.actor {
-            Some(actor) => Some(self.exchanged(actor).await?),
+            Some(actor) => Some(self.exchanged(actor, proven).await?),
             None => None,
         };
         let asked = exchange.asked;
@@ -73,7 +79,11 @@ impl Walk<'_> {
     }
 
     /// A subject token or an actor token that is good now.
-    async fn exchanged(&self, presented: &PresentedToken) -> Result<Exchanged, Failure> {
+    async fn exchanged(
+        &self,
+        presented: &PresentedToken,
+        proven: &Binding,
+    ) -> Result<Exchanged, Failure> {
         match self.active(presented.token.expose()).await? {
             Some(Token::Access(token, _)) => {
                 let subject = self.about(&token);
@@ -87,7 +97,8 @@ impl Walk<'_> {
         let said = foreign::unverified(&presented.token)
             .filter(|_| presented.kind == TokenType::Jwt)
             .ok_or(Refusal::BadExchangedToken("not a token of this realm that is good"))?;
-        let checked = self.foreign(&presented.token, &said, &self.audiences_of_grants()).await?;
+        let audiences = self.audiences_of_grants();
+        let checked = self.foreign(&presented.token, &said, &audiences, proven).await?;
         let token = checked.map_err(Refusal::BadExchangedToken)?;
         Ok(Exchanged::foreign(&token)?)
     }
@@ -110,12 +121,17 @@ impl Walk<'_> {
         token: &Secret,
         said: &Unverified,
         audiences: &[&str],
+        proven: &Binding,
     ) -> Result<Result<ForeignToken<'_>, &'static str>, Failure> {
-        let Some(trust) = self.state.realm.trust(&said.issuer) else {
+        let realm = &self.state.realm;
+        if realm.profile == Profile::Fapi2 && !said.algorithm.is_of_fapi() {
+            return Ok(Err("an algorithm that FAPI does not admit"));
+        }
+        let Some(trust) = said.trust(realm) else {
             return Ok(Err("of an issuer that is not trusted"));
         };
         let keys = self.keys_of(trust, said.kid.as_deref()).await?;
-        let checked = ForeignToken::check(token, trust, &keys, audiences, self.now);
+        let checked = ForeignToken::check(token, trust, &keys, audiences, proven, self.now);
         Ok(checked.map_err(|bad| bad.0))
     }
 
@@ -135,8 +151,8 @@ impl Walk<'_> {
             TrustedKeys::JwksUri(url) => PublishedAt::Url(url),
             TrustedKeys::Discovered => PublishedAt::Issuer(&trust.issuer),
         };
-        let keys = self.app.remote_keys.keys(place, trust.key_usage(), self.now, kid).await;
+        let keys = self.app.trusted_keys.keys(place, trust.key_usage(), self.now, kid).await;
         // The log has seen why, once for each fetch.
-        keys.map_err(|_| Failure::Unavailable("the keys of a trusted issuer were not fetched"))
+        keys.map_err(|_| Failure::Elsewhere("the keys of a trusted issuer were not fetched"))
     }
 }

@@ -44,6 +44,8 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// We would have, and could not, for the moment.
     Unavailable(&'static str),
+    /// We would have, and somebody else whom that needs did not answer.
+    Elsewhere(&'static str),
     /// We could have, and others come first.
     Shed,
     /// Too much was guessed at it; to be tried again after this.
@@ -147,6 +149,12 @@ impl Walk<'_> {
             Failure::Throttled(wait) => {
                 self.state.metrics.throttled.inc();
                 slow_down(wait)
+            }
+            // Strangers can cause it, so it is no news; why nobody answered was said where it was noticed.
+            Failure::Elsewhere(reason) => {
+                let (realm, request_id) = (&self.state.realm.name, self.request_id);
+                tracing::debug!(realm, request_id, reason, "request not served");
+                unavailable()
             }
             Failure::Unavailable(reason) => {
                 self.state.metrics.unavailable.inc();
@@ -269,7 +277,7 @@ impl Walk<'_> {
         let client = self.client(&presented.named()?).await?;
         let said = tokenry_core::foreign::unverified(&presented.assertion);
         if let (Some(client), Some(said)) = (&client, &said)
-            && assertion::is_federated(client, &said.issuer)
+            && assertion::is_federated(client, &said.issuers)
         {
             return Box::pin(self.by_federation(presented, client, said)).await;
         }
@@ -313,10 +321,14 @@ impl Walk<'_> {
         };
         let kid = presented.kid();
         let place = PublishedAt::Url(url);
-        match self.app.remote_keys.keys(place, None, self.now, kid.as_deref()).await {
+        let keys = match client.particulars().registered {
+            Some(_) => &self.app.strangers_keys,
+            None => &self.app.client_keys,
+        };
+        match keys.keys(place, None, self.now, kid.as_deref()).await {
             Ok(set) => Ok(Some(set)),
             // The log has seen why, once for each fetch.
-            Err(_) => Err(Failure::Unavailable("the client's keys were not fetched")),
+            Err(_) => Err(Failure::Elsewhere("the client's keys were not fetched")),
         }
     }
 

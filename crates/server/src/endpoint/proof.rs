@@ -29,6 +29,15 @@ pub(super) struct Shown {
 impl Walk<'_> {
     /// The certificate of a request, and its proof, if it has one.
     pub(super) fn shown(&self, parts: &Parts) -> Result<Shown, Failure> {
+        self.shown_with(parts, None)
+    }
+
+    /// The same where an access token comes with it, for which the proof must be.
+    pub(super) fn shown_with(
+        &self,
+        parts: &Parts,
+        access_token: Option<&str>,
+    ) -> Result<Shown, Failure> {
         let certificate = self.certificate().map(PeerCertificate::thumbprint);
         let mut proofs = parts.headers.get_all(DPOP).iter();
         let Some(proof) = proofs.next() else {
@@ -42,7 +51,7 @@ impl Walk<'_> {
         let origins = self.state.origins().map(|origin| format!("{origin}{}", parts.uri.path()));
         let urls: Vec<String> = origins.collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-        let expected = Expected { method: parts.method.as_str(), urls: &urls, access_token: None };
+        let expected = Expected { method: parts.method.as_str(), urls: &urls, access_token };
         let proof = dpop::check(proof.as_bytes(), &expected, self.now)
             .map_err(|bad| Refusal::BadProof(bad.0))?;
         let realm = &self.state.realm;

@@ -1,7 +1,5 @@
 //! Registration by clients themselves (RFC 7591), and what they may do with it later (RFC 7592).
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokenry_core::client::{
@@ -11,7 +9,7 @@ use tokenry_core::particulars::Registered;
 use tokenry_core::realm::RegistrationPolicy;
 use tokenry_core::registration::{self, BadRegistration, Metadata};
 use tokenry_core::{Client, Particulars, Secret};
-use tokenry_store::Change;
+use tokenry_store::{Change, Revision, StoreError};
 
 use super::introspect::Token;
 use super::{Failure, Walk};
@@ -78,14 +76,14 @@ impl Walk<'_> {
         if parts.method != Method::POST {
             return Err(Denied::Method("POST"));
         }
-        self.may_register(&parts.headers, policy).await?;
+        self.may_register(parts, policy).await?;
         let metadata = Metadata::read(body, &self.state.realm, policy)?;
         let id = format!("{ID_PREFIX}{}", base64url(&random::<16>()?));
         let token = Secret::new(format!("{TOKEN_PREFIX}{}", base64url(&random::<32>()?)));
         let (client, credentials, secret) = self.made(&id, &metadata, &token)?;
         let mut changes = vec![Change::PutClient(client.clone())];
         changes.extend(credentials.into_iter().map(|credential| self.put(&id, credential)));
-        self.change(changes).await?;
+        self.change(changes, None).await?;
         tracing::info!(
             realm = self.state.realm.name,
             client = id,
@@ -101,11 +99,14 @@ impl Walk<'_> {
 
     async fn manage(&self, parts: &Parts, body: &[u8], id: &str) -> Result<Response<Body>, Denied> {
         let policy = self.policy()?;
-        let token = bearer(&parts.headers)?;
-        let client = self.client(id).await?;
+        let (_, token) = credentials(&parts.headers)?;
+        // From the store, and with its number: what is held in memory may be older than what an operator has done.
+        let read_at = self.stored(self.app.store.revision().await)?;
+        let stored = self.app.store.client(&self.state.realm.name, id).await;
+        let client = self.stored(stored)?.filter(|client| client.enabled);
         // "If the client does not exist [...] the server MUST respond with HTTP 401" as to a wrong token (RFC 7592 §2).
         let digest = self.app.pepper.digest(token.expose());
-        let known = client.as_ref().and_then(|client| registered(client));
+        let known = client.as_ref().and_then(registered);
         let nobody = SecretDigest([0; 32]);
         let is_good = known.map_or(&nobody, |known| &known.token).matches(&digest);
         let (true, Some(client), Some(known)) = (is_good, &client, known) else {
@@ -116,10 +117,10 @@ impl Walk<'_> {
                 let told = Told { client, registered: known, token: token.expose(), secret: None };
                 Ok(json(StatusCode::OK, self.told(&told, &stored_method(client, known))))
             }
-            Method::PUT => self.update(body, client, policy, &token).await,
+            Method::PUT => self.update(body, client, policy, &token, read_at).await,
             Method::DELETE => {
                 let (realm, client) = (self.state.realm.name.clone(), id.to_owned());
-                self.change(vec![Change::RemoveClient { realm, client }]).await?;
+                self.change(vec![Change::RemoveClient { realm, client }], Some(read_at)).await?;
                 tracing::info!(
                     realm = self.state.realm.name,
                     client = id,
@@ -137,9 +138,10 @@ impl Walk<'_> {
     async fn update(
         &self,
         body: &[u8],
-        client: &Arc<Client>,
+        client: &Client,
         policy: &RegistrationPolicy,
         token: &Secret,
+        read_at: Revision,
     ) -> Result<Response<Body>, Denied> {
         let realm = &self.state.realm;
         let metadata = Metadata::read_update(body, &client.id, realm, policy)?;
@@ -151,11 +153,21 @@ impl Walk<'_> {
         if client.credentials.iter().any(|own| keeps(&own.kind)) {
             (credentials, secret) = (Vec::new(), None);
         }
+        // What the operator has said of the client since stays; what the client says of itself changes.
+        let says = made.particulars();
+        let particulars = Particulars {
+            dpop_bound: says.dpop_bound,
+            certificate_bound: says.certificate_bound,
+            jwks_uri: says.jwks_uri.clone(),
+            registered: says.registered.clone(),
+            ..client.particulars().clone()
+        };
         let updated = Client {
-            enabled: client.enabled,
-            not_before: client.not_before,
-            created_at: client.created_at,
-            ..made
+            grants: made.grants,
+            scope: made.scope,
+            particulars: particulars.boxed(),
+            credentials: Vec::new(),
+            ..client.clone()
         };
         let gone = client.credentials.iter().filter(|own| !keeps(&own.kind));
         let mut changes = vec![Change::PutClient(updated.clone())];
@@ -165,7 +177,7 @@ impl Walk<'_> {
             credential: own.id.clone(),
         }));
         changes.extend(credentials.into_iter().map(|own| self.put(&client.id, own)));
-        self.change(changes).await?;
+        self.change(changes, Some(read_at)).await?;
         tracing::info!(
             realm = realm.name,
             client = client.id,
@@ -183,24 +195,32 @@ impl Walk<'_> {
         self.state.realm.registration.as_ref().ok_or(Denied::Unauthorized(None))
     }
 
-    /// Whether the request bears an access token of this realm that reaches so far (RFC 7591 §3). One that is bound to a
-    /// key is not taken: who bears it here has not proved anything.
-    async fn may_register(
-        &self,
-        headers: &HeaderMap,
-        policy: &RegistrationPolicy,
-    ) -> Result<(), Denied> {
-        let token = bearer(headers)?;
-        match self.active(token.expose()).await? {
-            Some(Token::Access(token, _)) if token.claims.cnf.is_none() => {
-                let has = |wanted: &str| token.claims.scopes().any(|own| own == wanted);
-                if policy.scope.is_empty() || !policy.scope.tokens().all(has) {
-                    return Err(Denied::Forbidden);
-                }
-                Ok(())
-            }
-            _ => Err(Denied::Unauthorized(Some("invalid_token"))),
+    /// Whether the request has an access token of this realm that is for the realm itself (`aud` is its issuer) and
+    /// reaches so far (RFC 7591 §3): one for an API could be brought here by that API.
+    async fn may_register(&self, parts: &Parts, policy: &RegistrationPolicy) -> Result<(), Denied> {
+        let (scheme, text) = credentials(&parts.headers)?;
+        let Some(Token::Access(token, _)) = self.active(text.expose()).await? else {
+            return Err(Denied::Unauthorized(Some("invalid_token")));
+        };
+        let binding = token.binding().ok_or(Denied::Unauthorized(Some("invalid_token")))?;
+        let shown = self.shown_with(parts, Some(text.expose()))?;
+        if !binding.is_proved_by(&shown.binding)
+            || binding.key.is_some() != (scheme == Scheme::Dpop)
+        {
+            return Err(Denied::Unauthorized(Some("invalid_token")));
         }
+        let issuer = self.state.realm.issuer.as_str();
+        if !token.claims.aud.as_ref().is_some_and(|aud| aud.contains(issuer)) {
+            return Err(Denied::Unauthorized(Some("invalid_token")));
+        }
+        let has = |wanted: &str| token.claims.scopes().any(|own| own == wanted);
+        if policy.scope.is_empty() || !policy.scope.tokens().all(has) {
+            return Err(Denied::Forbidden);
+        }
+        if !self.app.admission.admits(&self.state.realm.name, &token.client) {
+            return Err(Failure::Shed.into());
+        }
+        Ok(self.use_up(&shown).await?)
     }
 
     /// The client that metadata mean, with its credentials, and the secret among them.
@@ -279,15 +299,24 @@ impl Walk<'_> {
     }
 
     /// Changes what is stored, and takes it up at once on this node.
-    async fn change(&self, changes: Vec<Change>) -> Result<(), Failure> {
-        let changed = self.app.store.change(changes, None).await.map(|_| ());
-        changed.map_err(|error| {
-            tracing::error!(%error, "registration not stored");
-            Failure::Unavailable("the store did not take a registration")
-        })?;
-        self.app.reload().await.map_err(|error| {
-            tracing::error!(%error, "registration not taken up");
-            Failure::Unavailable("what was registered is not known here yet")
+    ///
+    /// With `read_at`, only if nothing has changed since. Who comes second is told to come again.
+    async fn change(&self, changes: Vec<Change>, read_at: Option<Revision>) -> Result<(), Failure> {
+        match self.app.store.change(changes, read_at).await {
+            Err(StoreError::Conflict) => return Err(Failure::Shed),
+            changed => drop(self.stored(changed)?),
+        }
+        // It is stored, so it is done: this node takes it up in a moment, like the others.
+        if let Err(error) = self.app.reload().await {
+            tracing::warn!(%error, "registration not taken up yet");
+        }
+        Ok(())
+    }
+
+    fn stored<T>(&self, answered: Result<T, StoreError>) -> Result<T, Failure> {
+        answered.map_err(|error| {
+            tracing::error!(%error, "the store did not answer about a registration");
+            Failure::Unavailable("the store did not answer about a registration")
         })
     }
 
@@ -405,18 +434,29 @@ fn stored_method(client: &Client, registered: &Registered) -> registration::Meth
     }
 }
 
-/// The token of the one `Authorization` header, of the scheme Bearer (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Result<Secret, Denied> {
+/// How a token is presented.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scheme {
+    /// RFC 6750 §2.1.
+    Bearer,
+    /// RFC 9449 §7.1.
+    Dpop,
+}
+
+/// The token of the one `Authorization` header.
+fn credentials(headers: &HeaderMap) -> Result<(Scheme, Secret), Denied> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(one), None) = (all.next(), all.next()) else {
         return Err(Denied::Unauthorized(None));
     };
     let text = one.to_str().map_err(|_| Denied::Unauthorized(Some("invalid_token")))?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Denied::Unauthorized(None));
-    }
-    Ok(Secret::new(token.trim()))
+    let scheme = match scheme {
+        bearer if bearer.eq_ignore_ascii_case("Bearer") => Scheme::Bearer,
+        dpop if dpop.eq_ignore_ascii_case("DPoP") => Scheme::Dpop,
+        _ => return Err(Denied::Unauthorized(None)),
+    };
+    Ok((scheme, Secret::new(token.trim())))
 }
 
 fn base64url(bytes: &[u8]) -> String {

@@ -50,11 +50,12 @@ impl Walk<'_> {
             // Nothing is used up for what cannot be signed.
             self.signer(&issue)?;
             self.use_up(&shown).await?;
-            let refresh = self.commit(&issue).await?;
+            // Before a refresh token is used up: what comes to nothing must not cost it.
             let opaque = match issue.opaque {
                 true => Some(Box::pin(self.hold(&mut issue)).await?),
                 false => None,
             };
+            let refresh = self.commit(&issue).await?;
             let mut response = self.sign(&mut issue, opaque, refresh, credential(&client))?;
             if shown.renews() {
                 self.give_nonce(response.headers_mut());

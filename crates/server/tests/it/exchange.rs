@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokenry_core::jose::Algorithm;
 use tokenry_core::realm::{Dialect, Resource};
-use tokenry_core::{Client, Realm};
+use tokenry_core::{Client, Particulars, Realm};
 use tokenry_store::Change;
 
 use crate::assertion::key;
@@ -300,4 +300,72 @@ async fn keycloak_realms_have_no_exchange() {
     let subject = house.post_to(path, &headers, CC).await.field("access_token");
     let answer = house.post_to(path, &headers, &exchange(&subject, "")).await;
     assert_eq!(answer.refusal(), refusal(400, "unsupported_grant_type"));
+}
+
+#[tokio::test]
+async fn row_189_what_was_exchanged_ends_with_what_it_came_from() {
+    let house = House::with(changes()).await;
+    let header = basic(&billing());
+    let active = async |token: &str| {
+        let basic = basic(&format!("gateway:{SECRET}"));
+        let body = format!("token={token}");
+        let told = house.post_to("/introspect", &[("authorization", &basic)], &body).await;
+        told.json()["active"] == true
+    };
+    for name in ["access_token", "refresh_token"] {
+        let first = as_client(&house, "billing", &[], CC).await;
+        let body = exchange(&first.field("access_token"), "");
+        let exchanged = token_of(&house, "gateway", &body).await;
+        let again = token_of(&house, "gateway", &exchange(&exchanged, "")).await;
+        assert!(active(&exchanged).await && active(&again).await);
+        // A client credentials token has a family here; it ends with that, and not alone.
+        let ended = name == "refresh_token";
+        let body = format!("token={}", first.field(name));
+        house.post_to("/revoke", &[("authorization", &header)], &body).await;
+        assert_eq!(active(&exchanged).await, !ended, "{name}");
+        assert_eq!(active(&again).await, !ended, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn to_introspect_all_is_no_right_to_speak_for_all() {
+    let house = House::with(changes()).await;
+    let subject = token_of(&house, "billing", CC).await;
+    let worker = |introspects: &str| {
+        let particulars =
+            Particulars { introspects: vec![introspects.into()], ..Particulars::default() };
+        Client { particulars: particulars.boxed(), ..client("worker") }
+    };
+    for (introspects, good) in [("*", false), ("other", false), ("gateway", true)] {
+        house.change(vec![Change::PutClient(worker(introspects))]).await;
+        let answer = as_client(&house, "worker", &[], &exchange(&subject, "")).await;
+        assert_eq!(answer.status == StatusCode::OK, good, "{introspects}");
+    }
+}
+
+#[tokio::test]
+async fn row_130_row_131_what_another_issuer_says_of_actors() {
+    let key = key(Algorithm::Es256);
+    let mut changes = changes();
+    if let Change::PutRealm(realm) = &mut changes[0] {
+        realm.trusts = vec![trust("ci", "https://ci.example", &[&key], "read")];
+    }
+    let house = House::with(changes).await;
+    let ask = async |further: Value| {
+        let subject = signed(&key, &claims("https://ci.example", "job-1", further));
+        let body = format!("{EXCHANGE}&subject_token={subject}&subject_token_type={JWT}");
+        as_client(&house, "gateway", &[], &body).await
+    };
+    // Nobody here is whom it calls an actor.
+    let acted = ask(json!({ "act": { "sub": "billing" } })).await;
+    assert_eq!(verified(&house, &acted).await.other.get("act"), None);
+    // Who may act is said on, and means nobody of another issuer.
+    let may_act = json!({ "sub": "gateway" });
+    let admitted = ask(json!({ "may_act": may_act })).await;
+    assert_eq!(verified(&house, &admitted).await.other["may_act"], may_act);
+    let elsewhere = json!({ "may_act": { "iss": "https://ci.example", "sub": "gateway" } });
+    assert_eq!(ask(elsewhere).await.refusal(), refusal(400, "invalid_request"));
+    // An issuer whose clock is behind has nothing to give.
+    let over = json!({ "exp": crate::house::START.as_secs() - 10 });
+    assert_eq!(ask(over).await.refusal(), refusal(400, "invalid_request"));
 }

@@ -284,9 +284,14 @@ async fn row_098_row_170_keys_of_trusted_issuers_are_found_where_they_say() {
     .await;
     let job = signed(&own, &claims(CI, "job-1", json!({})));
     assert_eq!(bearer(&house, &job, "").await.status, StatusCode::OK);
-    let pod = signed(&bundled, &claims(CI, "spiffe://prod.example/pod", json!({})));
+    let svid = |sub: &str| {
+        let mut claims = claims(CI, sub, json!({}));
+        claims.as_object_mut().unwrap().remove("iss");
+        claims
+    };
+    let pod = signed(&bundled, &svid("spiffe://prod.example/pod"));
     assert_eq!(bearer(&house, &pod, "").await.status, StatusCode::OK);
-    let not_bundled = signed(&own, &claims(CI, "spiffe://prod.example/pod", json!({})));
+    let not_bundled = signed(&own, &svid("spiffe://prod.example/pod"));
     assert_eq!(bearer(&house, &not_bundled, "").await.refusal().1, "invalid_grant");
     let elsewhere = signed(&bundled, &claims("https://mesh.example", "pod", json!({})));
     assert_eq!(bearer(&house, &elsewhere, "").await.refusal().1, "invalid_grant");
@@ -294,4 +299,32 @@ async fn row_098_row_170_keys_of_trusted_issuers_are_found_where_they_say() {
     let gone = bearer(&house, &gone, "").await;
     assert_eq!(gone.refusal(), refusal(503, "temporarily_unavailable"));
     assert!(gone.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn row_063_row_288_under_fapi_nobody_is_known_by_another_issuer() {
+    let key = key(Algorithm::Es256);
+    let house = federation(&key).await;
+    let cluster = "https://kubernetes.default.svc";
+    let own = signed(&key, &claims(cluster, "system:serviceaccount:shop:pod", json!({})));
+    assert_eq!(as_pod(&house, "&client_id=pod", ASSERTION_TYPE, &own).await.status, StatusCode::OK);
+    let realm = house.store.outline().await.unwrap().realms[0].clone();
+    let fapi = Realm { profile: tokenry_core::realm::Profile::Fapi2, ..realm };
+    house.change(vec![Change::PutRealm(fapi)]).await;
+    let answer = as_pod(&house, "&client_id=pod", ASSERTION_TYPE, &own).await;
+    assert_eq!(answer.refusal(), refusal(401, "invalid_client"));
+}
+
+#[tokio::test]
+async fn what_can_be_turned_into_a_token_is_no_credential() {
+    let key = key(Algorithm::Es256);
+    let house = federation(&key).await;
+    let realm = house.store.outline().await.unwrap().realms[0].clone();
+    let mut grants = realm.clone();
+    grants.trusts[0].scopes = "read".parse().unwrap();
+    house.change(vec![Change::PutRealm(grants)]).await;
+    let cluster = "https://kubernetes.default.svc";
+    let own = signed(&key, &claims(cluster, "system:serviceaccount:shop:pod", json!({})));
+    let answer = as_pod(&house, "&client_id=pod", ASSERTION_TYPE, &own).await;
+    assert_eq!(answer.refusal(), refusal(401, "invalid_client"));
 }

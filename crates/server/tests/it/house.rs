@@ -17,7 +17,7 @@ use tokenry_core::jose::{Claims, JwkSet, VerifyingKey};
 use tokenry_core::realm::{RefreshPolicy, Rotate, TokenPolicy};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Client, MasterKey, Realm, Secret, Timestamp, User};
-use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, Peer, Proxies, password};
+use tokenry_server::{App, Clock, Fetch, HttpsFetch, Limits, Peer, Proxies, Ways, password};
 use tokenry_store::{Change, Memory, Store};
 
 pub(crate) const SECRET: &str = "s3cret-0123456789-abcdefghijkl";
@@ -158,7 +158,11 @@ impl House {
         store.change(changes, None).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
         let master = MasterKey::new(MASTER);
-        let app = App::start_behind(proxies, store.clone(), master, clock.clone(), limits, fetch);
+        let app = {
+            let strangers = Arc::clone(&fetch);
+            let ways = Ways { proxies, fetch, strangers };
+            App::start_behind(ways, store.clone(), master, clock.clone(), limits)
+        };
         Self { app: app.await.unwrap(), clock, store, host }
     }
 

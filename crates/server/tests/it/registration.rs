@@ -27,6 +27,7 @@ async fn open_house() -> House {
     let particulars = Particulars { introspects: vec!["*".into()], ..Particulars::default() };
     let registrar = Client {
         scope: "register".parse().unwrap(),
+        audience: vec!["https://auth.example".into()],
         particulars: particulars.boxed(),
         ..client("registrar")
     };
@@ -140,9 +141,21 @@ async fn row_281_registration_is_closed_to_who_has_no_token_for_it() {
         let answer = send(&house, Method::POST, "/register", bad, &json!({})).await;
         assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
     }
+    let own = Client { audience: vec!["https://auth.example".into()], ..client("billing") };
+    house.change(vec![Change::PutClient(own)]).await;
     let billing = token_of(&house, "billing").await;
     let answer = send(&house, Method::POST, "/register", &billing, &json!({})).await;
     assert_eq!(answer.refusal(), refusal(403, "insufficient_scope"));
+    // A token for an API, which that API could bring here.
+    let elsewhere = Client {
+        scope: "register".parse().unwrap(),
+        audience: vec!["https://api.example".into()],
+        ..client("billing")
+    };
+    house.change(vec![Change::PutClient(elsewhere)]).await;
+    let elsewhere = token_of(&house, "billing").await;
+    let answer = send(&house, Method::POST, "/register", &elsewhere, &json!({})).await;
+    assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
     let revoked = token_of(&house, "registrar").await;
     let header = basic(&format!("registrar:{SECRET}"));
     house.post_to("/revoke", &[("authorization", &header)], &format!("token={revoked}")).await;
@@ -291,4 +304,65 @@ async fn row_087_row_277_a_client_registers_the_name_in_its_certificate_or_the_c
     });
     let refused = register(&house, &two).await;
     assert_eq!(refused.refusal(), refusal(400, "invalid_client_metadata"));
+}
+
+#[tokio::test]
+async fn what_an_operator_has_done_a_registration_does_not_undo() {
+    let house = open_house().await;
+    let answer = register(&house, &json!({ "client_name": "a" })).await;
+    let (path, token) = managed(&answer);
+    let id = answer.field("client_id");
+    let stored = || async { house.store.client("r", &id).await.unwrap().unwrap() };
+    // The audience is narrowed; the store knows it, this node's memory not yet.
+    let narrowed = Client { audience: vec!["https://one.example".into()], ..stored().await };
+    house.store.change(vec![Change::PutClient(narrowed)], None).await.unwrap();
+    let renamed = json!({ "client_id": id, "client_name": "b" });
+    let put = send(&house, Method::PUT, &path, &token, &renamed).await;
+    assert_eq!(put.status, StatusCode::OK, "{}", put.text);
+    assert_eq!(stored().await.audience, ["https://one.example"]);
+    // It is disabled: it manages nothing any more, and stays disabled.
+    let disabled = Client { enabled: false, ..stored().await };
+    house.store.change(vec![Change::PutClient(disabled)], None).await.unwrap();
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let answer = send(&house, method, &path, &token, &renamed).await;
+        assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
+    }
+    assert!(!stored().await.enabled);
+    // It is removed: it does not come back.
+    let removed = Change::RemoveClient { realm: "r".into(), client: id.clone() };
+    house.store.change(vec![removed], None).await.unwrap();
+    let answer = send(&house, Method::PUT, &path, &token, &renamed).await;
+    assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
+    assert_eq!(house.store.client("r", &id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn where_tokens_are_bound_a_client_is_registered_with_a_proof() {
+    let house = open_house().await;
+    let key = key(Algorithm::Es256);
+    let proof = |path: &str, further: Value| {
+        crate::dpop::proof(&key, &format!("https://auth.example{path}"), further)
+    };
+    let header = basic(&format!("registrar:{SECRET}"));
+    let to_token = proof("/token", json!({ "jti": "t" }));
+    let headers = [("authorization", header.as_str()), ("dpop", &to_token)];
+    let token = house.post_to("/token", &headers, CC).await.field("access_token");
+    let ath = tokenry_core::dpop::hash(&token);
+    let try_with = |scheme: &str, proof: Option<String>| {
+        let mut request = Request::post("/register")
+            .header("host", &house.host)
+            .header("authorization", format!("{scheme} {token}"));
+        if let Some(proof) = proof {
+            request = request.header("dpop", proof);
+        }
+        house.send(request.body(Bytes::from_static(b"{}")).unwrap())
+    };
+    let good = proof("/register", json!({ "jti": "1", "ath": ath }));
+    assert_eq!(try_with("Bearer", None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(try_with("Bearer", Some(good.clone())).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(try_with("DPoP", None).await.status, StatusCode::UNAUTHORIZED);
+    let without_ath = proof("/register", json!({ "jti": "2" }));
+    assert_eq!(try_with("DPoP", Some(without_ath)).await.refusal().1, "invalid_dpop_proof");
+    assert_eq!(try_with("DPoP", Some(good.clone())).await.status, StatusCode::CREATED);
+    assert_eq!(try_with("DPoP", Some(good)).await.refusal().1, "invalid_dpop_proof");
 }
