@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokenry_core::jose::Algorithm;
-use tokenry_core::realm::{CertificatePolicy, ClientAuthentication, Dialect, Profile};
+use tokenry_core::realm::{ClientAuthentication, Dialect, Profile};
 use tokenry_core::request::GrantType;
 use tokenry_core::{Realm, Timestamp};
 
@@ -122,14 +122,19 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
             Dialect::Rfc => o.strings("scopes_supported", realm.scopes.tokens()),
             Dialect::Keycloak => openid(o, realm),
         })
-        .strings("dpop_signing_alg_values_supported", admitted(realm))
         .then(|o| match &realm.certificates {
-            Some(policy) => certificates(o, realm, policy),
+            // RFC 8705 §3.3
+            Some(_) => o.boolean("tls_client_certificate_bound_access_tokens", true),
             None => o,
         })
+        .strings("dpop_signing_alg_values_supported", admitted(realm))
         .string("revocation_endpoint", &at("revoke", "revoke"))
         .strings("revocation_endpoint_auth_methods_supported", methods)
         .strings("revocation_endpoint_auth_signing_alg_values_supported", admitted(realm))
+        .then(|o| match realm.certificates.as_ref().and_then(|policy| policy.origin.as_ref()) {
+            Some(origin) => o.raw("mtls_endpoint_aliases", &aliases(realm, origin)),
+            None => o,
+        })
         .end();
     Document::new(realm.dialect, "application/json", body)
 }
@@ -161,16 +166,13 @@ fn place(realm: &Realm, issuer: &str, rfc: &str, keycloak: &str) -> String {
     }
 }
 
-/// RFC 8705 §3.3 and §5.
-fn certificates(o: Object, realm: &Realm, policy: &CertificatePolicy) -> Object {
-    let o = o.boolean("tls_client_certificate_bound_access_tokens", true);
-    let Some(origin) = &policy.origin else { return o };
+/// The endpoints at which clients present certificates (RFC 8705 §5).
+fn aliases(realm: &Realm, origin: &str) -> String {
     let issuer = format!("{origin}{}", realm.issuer.path());
     let at = |rfc, keycloak| place(realm, &issuer, rfc, keycloak);
-    let aliases = Object::with_capacity(256)
+    Object::with_capacity(256)
         .string("token_endpoint", &at("token", "token"))
-        .string("introspection_endpoint", &at("introspect", "token/introspect"))
         .string("revocation_endpoint", &at("revoke", "revoke"))
-        .end();
-    o.raw("mtls_endpoint_aliases", &aliases)
+        .string("introspection_endpoint", &at("introspect", "token/introspect"))
+        .end()
 }

@@ -345,9 +345,22 @@ async fn row_088_keycloak_takes_certificates_too() {
     let unknown = house.post_as(&peer(&[&own]), path, &[], other).await;
     assert_eq!(wrong.refusal(), refusal(401, "invalid_client"));
     assert_eq!(wrong, unknown);
-    let metadata = house.get("/realms/k/.well-known/openid-configuration").await.json();
+    let metadata = house.get("/realms/k/.well-known/openid-configuration").await;
     let alias = "https://mtls.example/realms/k/protocol/openid-connect/token";
-    assert_eq!(metadata["mtls_endpoint_aliases"]["token_endpoint"], alias);
+    assert_eq!(metadata.json()["mtls_endpoint_aliases"]["token_endpoint"], alias);
+    // In Keycloak's order.
+    let members = [
+        "request_uri_parameter_supported",
+        "tls_client_certificate_bound_access_tokens",
+        "dpop_signing_alg_values_supported",
+        "revocation_endpoint_auth_signing_alg_values_supported",
+        "mtls_endpoint_aliases",
+    ];
+    let places = members.map(|name| metadata.text.find(&format!("\"{name}\"")));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{}", metadata.text);
+    let aliases = ["token", "revocation", "introspection"];
+    let places = aliases.map(|name| metadata.text.rfind(&format!("\"{name}_endpoint\"")));
+    assert!(places.is_sorted(), "{}", metadata.text);
 }
 
 #[tokio::test]
