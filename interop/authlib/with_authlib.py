@@ -9,9 +9,18 @@ from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_url
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
 from realm import GRANTED, pem, refused, same
+
+# What each algorithm signs with, and what the key is registered for.
+KEYS = {
+    "RS256": (RSAKey, "RS256"),
+    "PS256": (RSAKey, "PS256"),
+    "ES256": (ECKey, "ES256"),
+    "EdDSA": (OKPKey, "EdDSA"),
+    "Ed25519": (OKPKey, "EdDSA"),
+}
 
 
 def metadata(realm):
@@ -28,10 +37,12 @@ def by_post(realm, client, **more):
     return session(realm, client, token_endpoint_auth_method="client_secret_post", **more)
 
 
-def signing(realm, algorithm, audience, client="signer"):
+def signing(realm, algorithm, audience, client="signer", **more):
     """A session of a client that has keys; `audience` is whom it addresses its assertions to."""
-    key = {"RS256": RSAKey, "ES256": ECKey}[algorithm].import_key(pem(realm[client], algorithm))
-    one = session(realm, client, client_secret=key, token_endpoint_auth_method="private_key_jwt")
+    kind, registered = KEYS[algorithm]
+    key = kind.import_key(pem(realm[client], registered))
+    how = {"client_secret": key, "token_endpoint_auth_method": "private_key_jwt", **more}
+    one = session(realm, client, **how)
     one.register_client_auth_method(PrivateKeyJWT(audience, alg=algorithm))
     return one
 
@@ -124,13 +135,18 @@ def scope_of_others(realm):
 # Tokens
 
 
-def verified_by_an_api(realm):
-    token = session(realm).fetch_token(grant_type="client_credentials")["access_token"]
+def verified(realm, token, audience="audience", algorithms=("ES256", "RS256")):
+    """The claims of a token, as an API checks them."""
     keys = KeySet.import_key_set(requests.get(metadata(realm)["jwks_uri"], timeout=10).json())
-    claims = jwt.decode(token, keys, algorithms=["ES256", "RS256"]).claims
-    wanted = {name: {"essential": True, "value": realm[fact]} for name, fact in [("iss", "issuer"), ("aud", "audience")]}
+    claims = jwt.decode(token["access_token"], keys, algorithms=list(algorithms)).claims
+    wanted = {name: {"essential": True, "value": realm[fact]} for name, fact in [("iss", "issuer"), ("aud", audience)]}
     jwt.JWTClaimsRegistry(**wanted, exp={"essential": True}).validate(claims)
-    same(claims["client_id"], realm["service"]["id"])
+    return claims
+
+
+def verified_by_an_api(realm):
+    token = session(realm).fetch_token(grant_type="client_credentials")
+    same(verified(realm, token)["client_id"], realm["service"]["id"])
 
 
 def renewed_when_it_has_expired(realm):
@@ -195,5 +211,4 @@ CASES = [
     ("a wrong password is refused", wrong_password),
     ("an API introspects a token, and what is none", introspection),
     ("a revoked refresh token ends its access token", revocation),
-    # Here belong: `resource`, token exchange, jwt-bearer (AssertionSession).
 ]

@@ -6,12 +6,12 @@ from functools import partial
 from keycloak import KeycloakOpenID
 from keycloak.exceptions import KeycloakError
 
-from realm import only, refused, same
+from realm import certificate, only, refused, same, thumbprint
 
 
 def connect(realm, client="service", root="/", **more):
     server, name = realm["issuer"].split("/realms/")
-    facts = {"client_id": realm[client]["id"], "client_secret_key": realm[client]["secret"], **more}
+    facts = {"client_id": realm[client]["id"], "client_secret_key": realm[client].get("secret"), **more}
     return KeycloakOpenID(server_url=server + root, realm_name=name, **facts)
 
 
@@ -93,6 +93,29 @@ def introspection(realm):
 
 
 @only("keycloak")
+def for_a_resource(realm):
+    token = connect(realm).token(grant_type="client_credentials", scope="read", resource=realm["resource"])
+    same(connect(realm).decode_token(token["access_token"], validate=False)["aud"], realm["resource"])
+
+
+@only("keycloak")
+def tls_client_auth(realm):
+    one = connect(realm, "holder", cert=certificate(realm["holder"]))
+    token = one.token(grant_type="client_credentials", scope="read")["access_token"]
+    same(one.decode_token(token)["cnf"], {"x5t#S256": thumbprint(realm["holder"])})
+    one = connect(realm, "loner", cert=certificate(realm["loner"]))
+    one.token(grant_type="client_credentials", scope="read")
+
+
+@only("keycloak")
+def opaque(realm):
+    token = connect(realm, "opaque").token(grant_type="client_credentials", scope="read")["access_token"]
+    same(token.count("."), 0)
+    answer = connect(realm, "api").introspect(token)
+    same((answer["active"], answer["client_id"]), (True, realm["opaque"]["id"]))
+
+
+@only("keycloak")
 def logout(realm):
     one, token = login(realm)
     same(connect(realm, "api").introspect(token["access_token"])["active"], True)
@@ -122,5 +145,7 @@ CASES = [
     ("an API introspects a token", introspection),
     ("logout ends the access token", logout),
     ("the realm shows its public key", public_key),
-    # Here belongs: token exchange (exchange_token).
+    ("a token for a resource (RFC 8707)", for_a_resource),
+    ("tls_client_auth, the token bound to the certificate, and self_signed_tls_client_auth", tls_client_auth),
+    ("an API introspects an opaque token", opaque),
 ]

@@ -9,7 +9,7 @@ from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
-from realm import only, refused, same
+from realm import certificate, only, refused, same
 
 
 def endpoint(realm):
@@ -84,6 +84,22 @@ def openid_is_granted(realm):
     same(fetch(realm, scope=["openid", "read"])["scope"], ["openid", "read"])
 
 
+def for_a_resource(realm):
+    same(fetch(realm, resource=realm["resource"])["scope"], ["read"])
+    refused(realm, "resource", OAuth2Error, partial(fetch, realm, resource="https://other.example"))
+
+
+def by_certificate(realm, client, presented):
+    one = OAuth2Session(client=BackendApplicationClient(client_id=realm[client]["id"]))
+    return one.fetch_token(endpoint(realm), include_client_id=True, cert=certificate(realm[presented]))
+
+
+def tls_client_auth(realm):
+    by_certificate(realm, "holder", "holder")
+    by_certificate(realm, "loner", "loner")
+    refused(realm, "certificate", OAuth2Error, partial(by_certificate, realm, "holder", "loner"))
+
+
 def password_and_refresh(realm):
     one, first = login(realm)
     facts = realm["teller"]
@@ -109,6 +125,8 @@ CASES = [
     ("the scope asked for is granted without a warning", no_warning),
     ("openid is dropped, of which it is warned", openid_is_dropped),
     ("openid is granted, as with Keycloak", openid_is_granted),
+    ("a token for a resource (RFC 8707), and none for an unknown one", for_a_resource),
+    ("tls_client_auth and self_signed_tls_client_auth (RFC 8705)", tls_client_auth),
     ("password, refresh, and the used refresh token is refused", password_and_refresh),
     ("a wrong password is refused", wrong_password),
 ]

@@ -21,10 +21,13 @@ const (
 // patience is how long a case may take.
 const patience = 30 * time.Second
 
-var cases = []struct {
+// A Case is one thing that a client does.
+type Case struct {
 	client, what string
 	run          func(Realm) error
-}{
+}
+
+var cases = []Case{
 	{"go-oidc", "discovery, with the issuer compared", discovery},
 	{"go-oidc", "an API fetches the keys and verifies the token", verifiedByAnAPI},
 	{"x/oauth2", "client_credentials with a secret by Basic", obtains(service, header)},
@@ -40,7 +43,6 @@ var cases = []struct {
 	{"x/oauth2", "a used refresh token is refused", usedRefreshToken},
 	{"x/oauth2", "a wrong password is refused", wrongPassword},
 	{"x/oauth2", "a request to an API carries the token", requestToAnAPI},
-	// Here belong: `resource` (EndpointParams), mTLS (a certificate in the HTTP client), token exchange.
 }
 
 func service(realm Realm) Client { return realm.Service }
@@ -130,14 +132,14 @@ func obtains(client func(Realm) Client, style oauth2.AuthStyle) func(Realm) erro
 }
 
 func wrongSecret(realm Realm) error {
-	_, err := obtain(realm, Client{realm.Service.ID, "wrong"}, found)
+	_, err := obtain(realm, Client{ID: realm.Service.ID, Secret: "wrong"}, found)
 	return realm.refused("secret", err)
 }
 
 // Each of its failures is two requests, and none of them may lock out who knows the secret.
 func afterGuessing(realm Realm) error {
 	for range 20 {
-		if _, err := obtain(realm, Client{realm.Odd.ID, "wrong"}, found); err == nil {
+		if _, err := obtain(realm, Client{ID: realm.Odd.ID, Secret: "wrong"}, found); err == nil {
 			return errors.New("a wrong secret was granted")
 		}
 	}

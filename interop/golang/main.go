@@ -21,7 +21,7 @@ func main() {
 	}
 	failed := false
 	for _, realm := range realms {
-		for _, one := range cases {
+		for _, one := range realm.cases() {
 			line := fmt.Sprintf("%-20s %-9s %s", one.client, realm.Name, one.what)
 			if err := one.run(realm); err != nil {
 				failed = true

@@ -5,19 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/oauth2"
 )
 
 // A Realm is what the facts say of one.
 type Realm struct {
-	Name, Dialect, Issuer, Audience string
-	Service, Odd, Teller, API       Client
-	User                            struct{ Name, Password string }
+	Name, Dialect, Profile, Issuer, Audience, Resource string
+	Service, Odd, Teller, API, Opaque, Edwards         Client
+	Gateway, Pod, Holder, Loner                        Client
+	CI, Cluster                                        Issuer
+	User                                               struct{ Name, Password string }
 }
 
-// A Client has a secret.
-type Client struct{ ID, Secret string }
+// A Client has a secret, or a certificate and its key in files, or a subject at another issuer.
+type Client struct{ ID, Secret, Certificate, Key, Subject string }
+
+// An Issuer is another one, with what it signs with.
+type Issuer struct{ Issuer, Kid, PEM string }
 
 // What each dialect calls what is wrong: status and code.
 var wrong = map[string]map[string]struct {
@@ -29,12 +35,20 @@ var wrong = map[string]map[string]struct {
 		"scope":         {400, "invalid_scope"},
 		"refresh token": {400, "invalid_grant"},
 		"password":      {400, "invalid_grant"},
+		"assertion":     {401, "invalid_client"},
+		"certificate":   {401, "invalid_client"},
+		"resource":      {400, "invalid_target"},
+		"bearer":        {400, "invalid_grant"},
+		"subject":       {400, "invalid_request"},
 	},
 	"keycloak": {
 		"secret":        {401, "unauthorized_client"},
 		"scope":         {400, "invalid_scope"},
 		"refresh token": {400, "invalid_grant"},
 		"password":      {401, "invalid_grant"},
+		"assertion":     {400, "invalid_client"},
+		"certificate":   {401, "invalid_client"},
+		"resource":      {400, "invalid_target"},
 	},
 }
 
@@ -49,6 +63,18 @@ func readRealms(path string) ([]Realm, error) {
 	}
 	var facts struct{ Realms []Realm }
 	return facts.Realms, json.Unmarshal(text, &facts)
+}
+
+// cases are those that make sense in the realm.
+func (realm Realm) cases() []Case {
+	switch {
+	case realm.Profile == "fapi2":
+		return strict
+	case realm.Dialect == "rfc":
+		return slices.Concat(cases, beyond, ofOthers)
+	default:
+		return slices.Concat(cases, beyond)
+	}
 }
 
 // refused says whether a request was refused for this, and the library says so.

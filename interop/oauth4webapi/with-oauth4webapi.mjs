@@ -2,17 +2,17 @@
 
 import assert from 'node:assert/strict';
 
-import { createRemoteJWKSet, importPKCS8, jwtVerify } from 'jose';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 
 import { GRANTED, key, privateKey, refused } from './realm.mjs';
 
-async function discover(realm, algorithm = 'oauth2') {
+export async function discover(realm, algorithm = 'oauth2') {
   const issuer = new URL(realm.issuer);
   return oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm }));
 }
 
-async function obtain(realm, id, authentication, parameters = {}, options = {}) {
+export async function obtain(realm, id, authentication, parameters = {}, options = {}) {
   const as = await discover(realm);
   const client = { client_id: id };
   const response = await oauth.clientCredentialsGrantRequest(as, client, authentication, parameters, options);
@@ -20,7 +20,7 @@ async function obtain(realm, id, authentication, parameters = {}, options = {}) 
 }
 
 /** A token with a secret, by Basic. */
-function ordinary(realm, parameters, options) {
+export function ordinary(realm, parameters, options) {
   const { id, secret } = realm.service;
   return obtain(realm, id, oauth.ClientSecretBasic(secret), parameters, options);
 }
@@ -51,7 +51,7 @@ async function refresh(realm, token) {
   return oauth.processRefreshTokenResponse(as, client, response);
 }
 
-async function introspect(realm, token, options = {}) {
+export async function introspect(realm, token, options = {}) {
   const as = await discover(realm);
   const client = { client_id: realm.api.id, introspection_signed_response_alg: as.introspection_signing_alg_values_supported[0] };
   const authentication = oauth.ClientSecretBasic(realm.api.secret);
@@ -69,12 +69,12 @@ async function revoke(realm, { id, secret }, token) {
 }
 
 /** A request to an API that holds this token. */
-function asked(token) {
+export function asked(token) {
   return new Request(`https://api.example/orders`, { headers: { authorization: `Bearer ${token}` } });
 }
 
 /** The same with a proof of the key that the token is bound to. */
-async function bound(token, DPoP) {
+export async function bound(token, DPoP) {
   let sent;
   const url = new URL('https://api.example/orders');
   await oauth.protectedResourceRequest(token, 'GET', url, undefined, undefined, {
@@ -124,14 +124,14 @@ export const cases = [
     what: `private_key_jwt with ${algorithm}, with kid`,
     run: async (realm) => {
       const { kid } = key(realm, algorithm);
-      const proof = { key: await privateKey(realm, algorithm, importPKCS8), kid };
+      const proof = { key: await privateKey(realm, algorithm), kid };
       await obtain(realm, realm.signer.id, oauth.PrivateKeyJwt(proof));
     },
   })),
   {
     what: 'private_key_jwt without kid and typ',
     run: async (realm) => {
-      const proof = await privateKey(realm, 'ES256', importPKCS8);
+      const proof = await privateKey(realm, 'ES256');
       const modify = { [oauth.modifyAssertion]: (header) => delete header.typ };
       await obtain(realm, realm.signer.id, oauth.PrivateKeyJwt(proof, modify));
     },
@@ -140,7 +140,7 @@ export const cases = [
     what: 'private_key_jwt for the token endpoint is refused',
     run: async (realm) => {
       const { token_endpoint } = await discover(realm);
-      const proof = await privateKey(realm, 'ES256', importPKCS8);
+      const proof = await privateKey(realm, 'ES256');
       const modify = { [oauth.modifyAssertion]: (_, claims) => (claims.aud = token_endpoint) };
       const request = obtain(realm, realm.signer.id, oauth.PrivateKeyJwt(proof, modify));
       await refused(realm, 'assertion', request);
@@ -149,7 +149,7 @@ export const cases = [
   {
     what: 'an assertion is good once',
     run: async (realm) => {
-      const proof = await privateKey(realm, 'ES256', importPKCS8);
+      const proof = await privateKey(realm, 'ES256');
       const modify = { [oauth.modifyAssertion]: (_, claims) => (claims.jti = 'the same') };
       const request = () => obtain(realm, realm.signer.id, oauth.PrivateKeyJwt(proof, modify));
       await request();
@@ -331,6 +331,4 @@ export const cases = [
       }
     },
   },
-
-  // Here belong: mTLS, `resource`, token exchange, jwt-bearer.
 ];

@@ -2,12 +2,11 @@
 
 import assert from 'node:assert/strict';
 
-import { importPKCS8 } from 'jose';
 import * as client from 'openid-client';
 
 import { privateKey, refused } from './realm.mjs';
 
-function discover(realm, { id, secret }, authentication, options) {
+export function discover(realm, { id, secret }, authentication, options) {
   return client.discovery(new URL(realm.issuer), id, secret, authentication, options);
 }
 
@@ -50,7 +49,7 @@ export const cases = [
   ...['ES256', 'RS256'].map((algorithm) => ({
     what: `private_key_jwt with ${algorithm}, which it sends without kid`,
     run: async (realm) => {
-      const proof = client.PrivateKeyJwt(await privateKey(realm, algorithm, importPKCS8));
+      const proof = client.PrivateKeyJwt(await privateKey(realm, algorithm));
       await client.clientCredentialsGrant(await discover(realm, realm.signer, proof));
     },
   })),
@@ -107,6 +106,4 @@ export const cases = [
       assert.equal(token.token_type, 'dpop');
     },
   },
-
-  // Here belong: mTLS, `resource`, token exchange, jwt-bearer.
 ];

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { decodeJwt } from 'jose';
 import { ClientCredentials, ResourceOwnerPassword } from 'simple-oauth2';
 
 import { refused } from './realm.mjs';
@@ -63,6 +64,15 @@ export const cases = [
   {
     what: 'a scope of others is refused',
     run: (realm) => refused(realm, 'scope', obtain(realm, realm.service, {}, { scope: 'admin' })),
+  },
+  {
+    what: 'a token for a resource (RFC 8707), and none for an unknown one',
+    run: async (realm) => {
+      const { token } = await obtain(realm, realm.service, {}, { resource: realm.resource });
+      assert.equal(decodeJwt(token.access_token).aud, realm.resource);
+      const unknown = obtain(realm, realm.service, {}, { resource: 'https://other.example' });
+      await refused(realm, 'resource', unknown);
+    },
   },
   {
     what: 'password, refresh, and the used refresh token is refused',

@@ -5,12 +5,56 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::openssl::Openssl;
 use super::{quietly, target};
 use crate::{Problem, root};
 
-/// The realms: name, dialect, and the path of the issuer.
-const REALMS: [(&str, &str, &str); 2] =
-    [("machines", "rfc", "machines"), ("vendor", "keycloak", "realms/vendor")];
+/// A realm of `interop/`, and the clients in it.
+struct Realm {
+    name: &'static str,
+    dialect: &'static str,
+    profile: &'static str,
+    /// The path of the issuer.
+    path: &'static str,
+    /// The clients that have a secret.
+    secrets: &'static [&'static str],
+    /// The clients that have keys, as the facts and the realm files call them, and what those sign with.
+    signers: &'static [(&'static str, &'static str)],
+    algorithms: &'static [&'static str],
+}
+
+/// What libraries take where nobody says, and what is better.
+const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
+
+const REALMS: [Realm; 3] = [
+    Realm {
+        name: "machines",
+        dialect: "rfc",
+        profile: "standard",
+        path: "machines",
+        secrets: &["service", "teller", "api", "opaque", "edwards", "gateway", "registrar"],
+        signers: &[("signer", "signer"), ("oldSigner", "old-signer")],
+        algorithms: &ALGORITHMS,
+    },
+    Realm {
+        name: "vendor",
+        dialect: "keycloak",
+        profile: "standard",
+        path: "realms/vendor",
+        secrets: &["service", "teller", "api", "opaque", "edwards"],
+        signers: &[("signer", "signer"), ("oldSigner", "old-signer")],
+        algorithms: &ALGORITHMS,
+    },
+    Realm {
+        name: "strict",
+        dialect: "rfc",
+        profile: "fapi2",
+        path: "strict",
+        secrets: &[],
+        signers: &[("signer", "signer")],
+        algorithms: &["PS256", "ES256", "EdDSA"],
+    },
+];
 
 /// Declared in the realm files: an identifier and a secret of which no two libraries send the same bytes.
 const ODD: (&str, &str) = ("odd+id%2F&=;/~", "s+e c%r&t=:ä-%41-0123456789");
@@ -21,11 +65,10 @@ const PRINTABLE: &str = "s+e c%41r&t=:-0123456789";
 /// The user of the password grant.
 const USER: (&str, &str) = ("ada", "pä ss+w&rd=%41");
 
-/// The clients that have keys, as the facts and the realm files call them.
-const SIGNERS: [(&str, &str); 2] = [("signer", "signer"), ("oldSigner", "old-signer")];
-
-/// What their keys sign with: what libraries take where nobody says, and what is better.
-const KEYS: [&str; 2] = ["RS256", "ES256"];
+/// The issuers that the realm files trust, and the subject of the second which is the client `pod`.
+const ISSUERS: [(&str, &str); 2] =
+    [("ci", "https://ci.example"), ("cluster", "https://kubernetes.default.svc")];
+const POD: &str = "system:serviceaccount:shop:pod";
 
 /// An installation; its folder goes with it.
 pub(super) struct Installation {
@@ -46,11 +89,12 @@ impl Installation {
         made.tokenry(&["init", "."])?;
         let port = free_port()?;
         made.configure(port)?;
+        let jwks = made.strangers()?;
         let mut realms = Vec::new();
-        for (name, dialect, path) in REALMS {
-            made.apply(name, port)?;
-            let issuer = format!("https://localhost:{port}/{path}");
-            realms.push(made.realm(name, dialect, &issuer)?);
+        for realm in &REALMS {
+            made.apply(realm.name, port, &jwks)?;
+            let issuer = format!("https://localhost:{port}/{}", realm.path);
+            realms.push(made.realm(realm, &issuer)?);
         }
         let authority = json_text(&made.authority.display().to_string());
         let facts = format!("{{\"authority\":{authority},\"realms\":[{}]}}", realms.join(","));
@@ -80,36 +124,73 @@ impl Installation {
         read(&self.folder.join(name))
     }
 
-    /// What `init` wrote, with ports that are free.
+    fn path(&self, name: &str) -> String {
+        json_text(&self.folder.join(name).display().to_string())
+    }
+
+    /// What `init` wrote, with ports that are free, and with a look at who has a certificate.
     fn configure(&self, port: u16) -> Result<(), Problem> {
         let written = self.read("tokenry.toml")?;
         let config = written
             .replace("127.0.0.1:8443", &format!("127.0.0.1:{port}"))
-            .replace("127.0.0.1:9090", "127.0.0.1:0");
+            .replace("127.0.0.1:9090", "127.0.0.1:0")
+            .replace("[tls]", "[tls]\nclient_certificates = true");
         self.write("tokenry.toml", &config)
     }
 
-    fn apply(&self, realm: &str, port: u16) -> Result<(), Problem> {
+    /// Makes what is not Tokenry's: the key of the other issuers, an authority, and certificates of clients.
+    fn strangers(&self) -> Result<String, Problem> {
+        let openssl = Openssl::new(&self.folder)?;
+        openssl.self_signed("authority", "authority")?;
+        openssl.signed("holder", "authority")?;
+        openssl.self_signed("loner", "client")?;
+        openssl.key("issuer")
+    }
+
+    fn apply(&self, realm: &str, port: u16, jwks: &str) -> Result<(), Problem> {
         let file = format!("{realm}.realm.toml");
         let text = read(&root().join("interop").join(&file))?;
-        self.write(&file, &text.replace("localhost:8443", &format!("localhost:{port}")))?;
+        let text = text
+            .replace("localhost:8443", &format!("localhost:{port}"))
+            .replace("AUTHORITY", &self.read("authority.pem")?)
+            .replace("JWKS", jwks);
+        self.write(&file, &text)?;
         self.tokenry(&["apply", &file]).map(|_| ())
     }
 
     /// Gives the clients of a realm their credentials; the facts about it.
-    fn realm(&self, name: &str, dialect: &str, issuer: &str) -> Result<String, Problem> {
+    fn realm(&self, realm: &Realm, issuer: &str) -> Result<String, Problem> {
         let mut facts = format!(
-            "{{\"name\":{},\"dialect\":{},\"issuer\":{},\"audience\":\"https://api.example\"",
-            json_text(name),
-            json_text(dialect),
+            "{{\"name\":{},\"dialect\":{},\"profile\":{},\"issuer\":{},\
+             \"audience\":\"https://api.example\",\"resource\":\"https://orders.example\"",
+            json_text(realm.name),
+            json_text(realm.dialect),
+            json_text(realm.profile),
             json_text(issuer)
         );
-        for client in ["service", "teller", "api"] {
-            let file = format!("{name}-{client}.secret");
-            self.tokenry(&["client", "secret", "add", name, client, "--to", &file])?;
+        for client in realm.secrets {
+            let file = format!("{}-{client}.secret", realm.name);
+            self.tokenry(&["client", "secret", "add", realm.name, client, "--to", &file])?;
             let secret = self.read(&file)?;
             facts.push_str(&with_secret(client, client, secret.trim_end()));
         }
+        for (member, client) in realm.signers {
+            let keys = self.keys(realm, client)?;
+            facts.push_str(&format!(",\"{member}\":{{\"id\":\"{client}\",\"keys\":[{keys}]}}"));
+        }
+        let subject = ["--subject-dn", "CN=holder,O=Example"];
+        facts.push_str(&self.with_certificate(realm, "holder", subject)?);
+        if realm.profile == "standard" {
+            facts.push_str(&self.ordinary(realm)?);
+        }
+        facts.push('}');
+        Ok(facts)
+    }
+
+    /// What a realm of the strict profile has not.
+    fn ordinary(&self, realm: &Realm) -> Result<String, Problem> {
+        let name = realm.name;
+        let mut facts = self.with_certificate(realm, "loner", ["--self-signed", "loner.pem"])?;
         for (client, secret) in [("odd", ODD.1), ("printable", PRINTABLE)] {
             self.write("imported.secret", secret)?;
             let from = ["--import-from", "imported.secret"];
@@ -120,22 +201,42 @@ impl Installation {
         self.tokenry(&["user", "add", name, USER.0, "--password-from", "user.password"])?;
         let (user, password) = (json_text(USER.0), json_text(USER.1));
         facts.push_str(&format!(",\"user\":{{\"name\":{user},\"password\":{password}}}"));
-        for (member, client) in SIGNERS {
-            let keys = self.keys(name, client)?;
-            facts.push_str(&format!(",\"{member}\":{{\"id\":\"{client}\",\"keys\":[{keys}]}}"));
+        let known = ["--trust", "cluster", "--subject", POD];
+        self.tokenry(&[&["client", "subject", "add", name, "pod"][..], &known].concat())?;
+        facts.push_str(&format!(",\"pod\":{{\"id\":\"pod\",\"subject\":\"{POD}\"}}"));
+        let pem = json_text(&self.read("issuer.key")?);
+        for (member, issuer) in ISSUERS {
+            facts.push_str(&format!(
+                ",\"{member}\":{{\"issuer\":\"{issuer}\",\"kid\":\"issuer\",\"pem\":{pem}}}"
+            ));
         }
-        facts.push('}');
         Ok(facts)
     }
 
+    /// Registers the certificate of a client.
+    fn with_certificate(
+        &self,
+        realm: &Realm,
+        client: &str,
+        how: [&str; 2],
+    ) -> Result<String, Problem> {
+        let add = ["client", "certificate", "add", realm.name, client];
+        self.tokenry(&[&add[..], &how].concat())?;
+        let (certificate, key) =
+            (self.path(&format!("{client}.pem")), self.path(&format!("{client}.key")));
+        Ok(format!(
+            ",\"{client}\":{{\"id\":\"{client}\",\"certificate\":{certificate},\"key\":{key}}}"
+        ))
+    }
+
     /// Makes the keys of a client.
-    fn keys(&self, realm: &str, client: &str) -> Result<String, Problem> {
+    fn keys(&self, realm: &Realm, client: &str) -> Result<String, Problem> {
         let mut keys = Vec::new();
-        for algorithm in KEYS {
-            let file = format!("{realm}-{client}-{algorithm}.pem");
+        for algorithm in realm.algorithms {
+            let file = format!("{}-{client}-{algorithm}.pem", realm.name);
             let how = ["--generate-to", &file, "--algorithm", algorithm];
             let said =
-                self.tokenry(&[&["client", "key", "add", realm, client][..], &how].concat())?;
+                self.tokenry(&[&["client", "key", "add", realm.name, client][..], &how].concat())?;
             let kid = member(&said, "kid").ok_or("`tokenry client key add` names no `kid`")?;
             let pem = json_text(&self.read(&file)?);
             keys.push(format!("{{\"algorithm\":\"{algorithm}\",\"kid\":\"{kid}\",\"pem\":{pem}}}"));

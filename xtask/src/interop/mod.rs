@@ -1,6 +1,7 @@
 //! Foreign clients against a running `tokenry serve`: what `interop/` says, one line per case.
 
 mod installation;
+mod openssl;
 mod program;
 
 use std::process::Command;
