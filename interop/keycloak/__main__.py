@@ -1,8 +1,9 @@
 """Asks a real Keycloak and Tokenry's Keycloak dialect the same, and says where they answer differently.
 
-    python3 interop/keycloak --tokenry BINARY --keycloak FOLDER [--scene NAME]... [--all]
+    python3 interop/keycloak --tokenry BINARY --keycloak FOLDER [--scene NAME]... [--masked]
 
-FOLDER is where Keycloak is, or where it will be installed. What must differ is in masks.py, with reasons.
+FOLDER is where Keycloak is, or where it will be installed. What must differ is in masks.py, with reasons. Where Keycloak
+cannot be had, or not in time, that is said and the exit code is 69.
 """
 
 import argparse
@@ -20,13 +21,16 @@ from wire import Side
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "bench/peers/keycloak/keycloak.sh"
 
+# EX_UNAVAILABLE of sysexits.h.
+UNAVAILABLE = 69
+
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--tokenry", required=True, help="the tokenry command")
     options.add_argument("--keycloak", required=True, help="the folder where Keycloak is or will be installed")
     options.add_argument("--scene", action="append", help="play this scene alone; may be repeated")
-    options.add_argument("--all", action="store_true", help="print what the masks cover as well")
+    options.add_argument("--masked", action="store_true", help="print what the masks cover as well")
     options = options.parse_args()
     names = [scene.__name__ for scene in scenes.ALL]
     unknown = sorted(set(options.scene or []) - set(names))
@@ -35,13 +39,20 @@ def main():
     chosen = [scene for scene in scenes.ALL if not options.scene or scene.__name__ in options.scene]
 
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
-        folder = pathlib.Path(folder)
-        real = servers.keycloak(SCRIPT, pathlib.Path(options.keycloak).resolve(), folder)
-        own = servers.tokenry(str(pathlib.Path(options.tokenry).resolve()), folder)
-        with real as their_root, own as our_root:
-            report = Report(options.all)
-            for scene in chosen:
-                report.scene(scene.__name__, play(scene, their_root), play(scene, our_root))
+        try:
+            return compare(options, chosen, pathlib.Path(folder))
+        except servers.Unavailable as why:
+            print(f"Keycloak was not compared with: {why}")
+            return UNAVAILABLE
+
+
+def compare(options, chosen, folder):
+    real = servers.keycloak(SCRIPT, pathlib.Path(options.keycloak).resolve(), folder)
+    own = servers.tokenry(str(pathlib.Path(options.tokenry).resolve()), folder)
+    with real as their_root, own as our_root:
+        report = Report(options.masked)
+        for scene in chosen:
+            report.scene(scene.__name__, play(scene, their_root), play(scene, our_root))
     return report.end(len(chosen) == len(scenes.ALL))
 
 

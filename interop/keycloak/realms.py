@@ -86,5 +86,5 @@ def tokenry(realm, root):
         f'[realm]\nname = "{realm}"\nissuer = "{root}/realms/{realm}"\ndialect = "keycloak"\npassword_grant = true\n'
         f'audience = ["account"]\nscopes = {json.dumps(SCOPES)}\n'
         f'\n[realm.tokens]\naccess = "{"1s" if brief else "5m"}"\nsigning = "RS256"\n'
-        f'refresh = {refresh(True)}\n{clients}'
+        f'refresh = {refresh(True)}\n\n[realm.certificates]\norigin = "{root}"\n{clients}'
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import pathlib
 import re
 import signal
@@ -11,11 +12,20 @@ import time
 
 import realms
 
-# Keycloak takes a minute on one core where other work is under way.
-START_SECS = 240
+# What Keycloak may take until it answers. It is fetched and installed once: some 150 MB, and half a minute. It starts
+# within a minute on one core where other work is under way.
+FETCH_SECS = 75
+READY_SECS = 150
+
+# Tokenry is there at once.
+START_SECS = 30
 
 # How long a server may take to end when it is told to.
 END_SECS = 15
+
+
+class Unavailable(Exception):
+    """Keycloak cannot be had here, or not in time."""
 
 
 def free_root():
@@ -30,30 +40,35 @@ def port(root):
 
 
 @contextlib.contextmanager
-def running(command, root, folder, log):
-    """A server, from when it answers."""
+def running(command, root, folder, log, deadline=None):
+    """A server, from when it answers. One with a deadline is not to be had if it does not answer until then."""
     with open(log, "wb") as sink:
         # A group of its own, so that its own children end with it.
         process = subprocess.Popen(command, cwd=folder, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
                                    start_new_session=True)
     try:
-        until_ready(process, root, log)
+        until_ready(process, root, log, deadline)
         yield root
     finally:
         end(process)
 
 
-def until_ready(process, root, log):
+def until_ready(process, root, log, deadline):
     """Waits until every realm is there."""
-    deadline = time.monotonic() + START_SECS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+    until = deadline or time.monotonic() + START_SECS
+    while process.poll() is None:
         if all(answers(root, f"/realms/{realm}") for realm in realms.REALMS):
             return
+        if time.monotonic() > until:
+            if deadline:
+                raise Unavailable(f"it did not answer within {READY_SECS} s")
+            break
         time.sleep(0.2)
-    tail = pathlib.Path(log).read_text(errors="replace").splitlines()[-12:]
-    raise SystemExit("\n".join([f"{process.args[0]} did not start:", *tail]))
+    raise SystemExit(f"{process.args[0]} did not start:\n{tail(log)}")
+
+
+def tail(log):
+    return "\n".join(pathlib.Path(log).read_text(errors="replace").splitlines()[-12:])
 
 
 def answers(root, path):
@@ -77,13 +92,31 @@ def end(process):
 
 def keycloak(script, installed, folder):
     """A real Keycloak, installed below `installed` by `script`."""
+    began = time.monotonic()
+    for step, seconds in (("fetch", FETCH_SECS), ("install", READY_SECS)):
+        prepare(["sh", str(script), step, str(installed)], folder / f"{step}.log", began, seconds)
     files = folder / "realms"
     files.mkdir()
     for realm in realms.REALMS:
         (files / f"{realm}-realm.json").write_text(realms.keycloak(realm))
     root = free_root()
     command = ["sh", str(script), "start", str(installed), port(root), str(files)]
-    return running(command, root, folder, folder / "keycloak.log")
+    return running(command, root, folder, folder / "keycloak.log", began + READY_SECS)
+
+
+def prepare(command, log, began, seconds):
+    """Runs a command that must end well so many seconds after `began`."""
+    with open(log, "wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        code = process.wait(began + seconds - time.monotonic())
+    except subprocess.TimeoutExpired:
+        # Maven and Keycloak are children of the shell.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise Unavailable(f"`{pathlib.Path(command[1]).name} {command[2]}` took longer than {seconds} s") from None
+    if code:
+        raise Unavailable(f"`{pathlib.Path(command[1]).name} {command[2]}` ended with {code}:\n{tail(log)}")
 
 
 def tokenry(binary, folder):

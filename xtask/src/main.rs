@@ -8,7 +8,6 @@ mod command;
 mod fuzz;
 mod instructions;
 mod interop;
-mod keycloak;
 mod licence;
 mod requirements;
 mod steps;
@@ -30,9 +29,13 @@ cargo xtask fuzz [TARGET]... [--seconds N] [--reproduce FILE]
       --seconds N         how long each target runs (default 60)
       --reproduce FILE    run one target on one input, such as one that it failed on
 
-cargo xtask interop [--only CLIENT]...
-    Runs the libraries of other people against `tokenry serve`: one line for each thing that they do.
-      --only CLIENT       run this program of `interop/` alone; may be repeated
+cargo xtask interop [--only CLIENT]... [--scene NAME]... [--masked]
+    Runs the libraries of other people against `tokenry serve`: one line for each thing that they do. Then asks a real
+    Keycloak and the Keycloak dialect the same, and fails where they answer differently for no reason that
+    interop/keycloak/masks.py gives; that needs Java and Maven, and says so where Keycloak cannot be had.
+      --only CLIENT       run this program of `interop/` alone, or `keycloak`; may be repeated
+      --scene NAME        with `--only keycloak`: play this scene alone; may be repeated
+      --masked            with `--only keycloak`: print what the masks cover as well
 
 cargo xtask bench issue [--quick] [--only PART]... [--list]
     Measures how fast Tokenry issues, against the bound and its peers; prints the report and writes it to
@@ -46,12 +49,6 @@ cargo xtask requirements [--open] [--write]
     Says which rows of the requirements are proven by tests, which are out of scope, and which are open.
       --open              name the open ones
       --write             write docs/requirements.md anew
-
-cargo xtask keycloak [--scene NAME]... [--all]
-    Asks a real Keycloak and the Keycloak dialect the same, and fails where they answer differently for no reason that
-    interop/keycloak/masks.py gives. Needs Java, Maven and Python; says so where Keycloak cannot be had.
-      --scene NAME        play this scene alone; may be repeated
-      --all               print what the masks cover as well
 
 cargo xtask help
     Prints this text.";
@@ -74,11 +71,10 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Test { only, fuzz_seconds } => steps::run(&only, fuzz_seconds)?,
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds)?,
         Task::Reproduce { target, input } => fuzz::reproduce(&target, &input)?,
-        Task::Interop { only } => interop::run(&only)?,
+        Task::Interop { only, comparing } => interop::run(&only, &comparing)?,
         Task::Bench { args } => bench(&args)?,
         Task::Instructions { args } => instructions::run(&args)?,
         Task::Requirements { args } => requirements::run(&args)?,
-        Task::Keycloak { args } => keycloak::run(&args)?,
     }
     Ok(())
 }
@@ -94,11 +90,10 @@ enum Task {
     Test { only: Vec<String>, fuzz_seconds: u32 },
     Fuzz { targets: Vec<String>, seconds: u32 },
     Reproduce { target: String, input: PathBuf },
-    Interop { only: Vec<String> },
+    Interop { only: Vec<String>, comparing: Vec<String> },
     Bench { args: Vec<String> },
     Instructions { args: Vec<String> },
     Requirements { args: Vec<String> },
-    Keycloak { args: Vec<String> },
 }
 
 impl Task {
@@ -124,7 +119,6 @@ impl Task {
             Some("fuzz") => Self::fuzz(rest),
             Some("interop") => Self::interop(rest),
             Some("requirements") => Ok(Self::Requirements { args: rest.cloned().collect() }),
-            Some("keycloak") => Ok(Self::Keycloak { args: rest.cloned().collect() }),
             Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
         }
     }
@@ -143,14 +137,16 @@ impl Task {
     }
 
     fn interop<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
-        let mut only = Vec::new();
+        let (mut only, mut comparing) = (Vec::new(), Vec::new());
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--only" => only.push(value(arg, args.next())?.clone()),
+                "--scene" => comparing.extend([arg.clone(), value(arg, args.next())?.clone()]),
+                "--masked" => comparing.push(arg.clone()),
                 other => return Err(format!("`interop` has no option `{other}`")),
             }
         }
-        Ok(Self::Interop { only })
+        Ok(Self::Interop { only, comparing })
     }
 
     fn fuzz<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
@@ -229,11 +225,16 @@ mod tests {
         );
         assert_eq!(
             parse("interop --only golang"),
-            Ok(Task::Interop { only: vec!["golang".into()] })
+            Ok(Task::Interop { only: vec!["golang".into()], comparing: vec![] })
         );
         assert_eq!(parse("bench instructions"), Ok(Task::Instructions { args: vec![] }));
-        let args = vec!["--scene".into(), "refresh".into()];
-        assert_eq!(parse("keycloak --scene refresh"), Ok(Task::Keycloak { args }));
+        assert_eq!(
+            parse("interop --only keycloak --scene refresh --masked"),
+            Ok(Task::Interop {
+                only: vec!["keycloak".into()],
+                comparing: vec!["--scene".into(), "refresh".into(), "--masked".into()],
+            })
+        );
         for bad in [
             "tset",
             "test --fuzz-seconds 0",
@@ -241,6 +242,7 @@ mod tests {
             "test --onyl a",
             "fuzz --sec 1",
             "interop golang",
+            "interop --scene",
             "fuzz --reproduce x",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -23,7 +23,9 @@ if ! [ -e "$home/.built" ]; then
     cd "$folder"
     archive=keycloak-quarkus-dist-$version.tar.gz
     if ! [ -e "$archive" ]; then
-        mvn -q -B dependency:copy "-Dartifact=org.keycloak:keycloak-quarkus-dist:$version:tar.gz" -DoutputDirectory=.
+        mvn -q -B dependency:copy "-Dartifact=org.keycloak:keycloak-quarkus-dist:$version:tar.gz" \
+            -DoutputDirectory=fetched -Daether.connector.connectTimeout=10000
+        mv "fetched/$archive" .
     fi
     [ "$command" = fetch ] && exit
     rm -rf "$home"

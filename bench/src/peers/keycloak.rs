@@ -14,7 +14,7 @@ const START: Duration = Duration::from_secs(240);
 pub(super) async fn start(algorithm: &str, core: &str, refreshes: bool) -> Result<Peer> {
     let folder = cache("keycloak")?;
     let own = workspace().join("bench/peers/keycloak");
-    // The comparison of `cargo xtask keycloak` starts it by the same script.
+    // The comparison of `cargo xtask interop` starts it by the same script.
     let script = own.join("keycloak.sh").display().to_string();
     step(&folder, "sh", &[&script, "install", "."]).await?;
     let realm = std::fs::read_to_string(own.join("realm.json"))

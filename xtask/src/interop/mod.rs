@@ -1,39 +1,58 @@
-//! Foreign clients against a running `tokenry serve`: what `interop/` says, one line per case.
+//! Foreign clients against a running `tokenry serve`, and a real Keycloak beside it: what `interop/` says.
 
 mod installation;
+mod keycloak;
 mod openssl;
 mod program;
 
 use std::process::Command;
 
-use crate::command::{cargo, run as run_command};
+use crate::command::{cargo, run as run_command, succeeds};
 use crate::{Problem, root};
 use installation::Installation;
 use program::Program;
 
-/// Runs the programs named, or all.
+/// Runs the programs named, or all; `comparing` goes to the comparison with Keycloak.
 ///
-/// What a desk has not is left out there and said so; in CI it is a failure.
-pub(crate) fn run(only: &[String]) -> Result<(), Problem> {
-    let chosen = chosen(only)?;
+/// What a desk has not is left out there and said so; in CI it is a failure, but for Keycloak.
+pub(crate) fn run(only: &[String], comparing: &[String]) -> Result<(), Problem> {
+    let (programs, compares) = chosen(only)?;
+    if !comparing.is_empty() && only != [keycloak::NAME] {
+        return Err(format!("`--scene` and `--masked` are for `--only {}`", keycloak::NAME));
+    }
+    let mut failed = if programs.is_empty() { Vec::new() } else { clients(programs)? };
+    if compares {
+        failed.extend(keycloak::run(comparing).err());
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+/// Runs the programs that can run here; gives what failed.
+fn clients(chosen: Vec<Program>) -> Result<Vec<Problem>, Problem> {
     let (mut ready, mut missing) = (Vec::new(), Vec::new());
-    for program in chosen {
-        match program.prepare() {
-            Ok(()) => ready.push(program),
-            Err(problem) => missing.push(format!("{} cannot run here: {problem}", program.name())),
+    if !succeeds(Command::new("openssl").arg("version")) {
+        missing.push("no client can run here: `openssl` is missing; please install it".to_owned());
+    } else {
+        for program in chosen {
+            match program.prepare() {
+                Ok(()) => ready.push(program),
+                Err(problem) => {
+                    missing.push(format!("{} cannot run here: {problem}", program.name()));
+                }
+            }
         }
     }
     for line in &missing {
         println!("{line}");
     }
-    if !missing.is_empty() && std::env::var_os("CI").is_some() {
-        return Err("in CI every program of `interop/` has to run".to_owned());
+    if missing.is_empty() || std::env::var_os("CI").is_none() {
+        missing.clear();
     }
-    if ready.is_empty() {
-        return Ok(());
+    let mut failed = if ready.is_empty() { Vec::new() } else { with_server(&ready)? };
+    if !missing.is_empty() {
+        failed.push("in CI every program of `interop/` has to run".to_owned());
     }
-    let failed = with_server(&ready)?;
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+    Ok(failed)
 }
 
 /// Starts a server for the programs; gives what failed. The server ends in any case.
@@ -49,13 +68,16 @@ fn with_server(programs: &[Program]) -> Result<Vec<Problem>, Problem> {
     Ok(failed)
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Program>, Problem> {
-    let all = Program::ALL;
-    if let Some(unknown) = only.iter().find(|name| !all.iter().any(|one| one.name() == **name)) {
-        let known = all.map(Program::name).join(", ");
-        return Err(format!("no client is called `{unknown}`; there are: {known}"));
+/// The programs that are to run, and whether Keycloak is to be compared with.
+fn chosen(only: &[String]) -> Result<(Vec<Program>, bool), Problem> {
+    let known: Vec<&str> =
+        Program::ALL.map(Program::name).into_iter().chain([keycloak::NAME]).collect();
+    if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("no client is called `{unknown}`; there are: {}", known.join(", ")));
     }
-    Ok(all.into_iter().filter(|p| only.is_empty() || only.iter().any(|o| o == p.name())).collect())
+    let is_chosen = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
+    let programs = Program::ALL.into_iter().filter(|program| is_chosen(program.name())).collect();
+    Ok((programs, is_chosen(keycloak::NAME)))
 }
 
 /// Where packages are installed, and the server's files are for as long as it runs.
@@ -88,6 +110,14 @@ mod tests {
     fn an_unknown_client_is_named_with_those_that_exist() {
         let problem = chosen(&["authlip".to_owned()]).unwrap_err();
         assert!(problem.contains("authlip") && problem.contains("authlib"), "{problem}");
-        assert_eq!(chosen(&[]).unwrap(), Program::ALL);
+        assert_eq!(chosen(&[]).unwrap(), (Program::ALL.to_vec(), true));
+        assert_eq!(chosen(&["keycloak".to_owned()]).unwrap(), (vec![], true));
+        assert_eq!(chosen(&["golang".to_owned()]).unwrap(), (vec![Program::Golang], false));
+    }
+
+    #[test]
+    fn a_scene_is_of_the_comparison_alone() {
+        let problem = run(&["golang".to_owned()], &["--masked".to_owned()]).unwrap_err();
+        assert!(problem.contains("--only keycloak"), "{problem}");
     }
 }
