@@ -58,7 +58,7 @@ fn row_194_row_200_a_good_proof_names_its_key_whatever_its_algorithm() {
 }
 
 #[test]
-fn row_198_row_203_row_204_row_206_row_208_what_a_proof_must_say() {
+fn row_198_row_203_row_204_row_205_row_206_row_208_what_a_proof_must_say() {
     let key = key(Algorithm::Es256);
     let now = NOW.as_secs();
     let cases = [

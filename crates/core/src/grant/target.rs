@@ -201,6 +201,28 @@ mod tests {
     }
 
     #[test]
+    fn row_135_also_where_nothing_is_declared_a_resource_is_an_absolute_uri() {
+        // Here being unknown is no reason to refuse, so that the form alone decides.
+        let none = Realm { resources: vec![], ..realm() };
+        for (resource, good) in [
+            ("https://c.example", true),
+            ("urn:c", true),
+            ("https://c.example#part", false),
+            ("https://c.example#", false),
+            ("c.example", false),
+            ("/mcp", false),
+            ("https:", false),
+            ("", false),
+            ("1a:b", false),
+            ("https://c.example/ b", false),
+        ] {
+            let found = target(&none, &client(), &[resource]);
+            assert_eq!(found.is_ok(), good, "{resource}: {found:?}");
+            assert!(good || matches!(found, Err(Refusal::InvalidTarget(_))), "{resource}");
+        }
+    }
+
+    #[test]
     fn row_136_a_token_for_a_resource_is_for_nothing_else() {
         let found = target(&realm(), &client(), &[A]).unwrap();
         assert_eq!(found.audience, [A]);

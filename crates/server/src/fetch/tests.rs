@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -239,7 +240,10 @@ async fn row_170_a_slow_answer_is_not_waited_for() {
     // From here on nothing comes any more: time may pass at once.
     server.asked.recv().await.unwrap();
     tokio::time::pause();
+    let paused_at = tokio::time::Instant::now();
     assert_eq!(fetching.await.unwrap(), Err(FetchError::Timeout));
+    let waited = paused_at.elapsed();
+    assert!(waited <= Duration::from_secs(6), "{waited:?}");
 }
 
 #[tokio::test]

@@ -99,6 +99,31 @@ async fn row_129_row_132_the_new_token_is_about_the_same_and_for_less() {
 }
 
 #[tokio::test]
+async fn row_132_a_client_gets_no_more_by_an_exchange_than_it_may_have() {
+    let house = House::with(changes()).await;
+    let subject = token_of(&house, "billing", CC).await;
+    let reader = Client { scope: "read".parse().unwrap(), ..client("gateway") };
+    house.change(vec![Change::PutClient(reader)]).await;
+    let answer = as_client(&house, "gateway", &[], &exchange(&subject, "")).await;
+    assert_eq!(answer.field("scope"), "read");
+    let wider = as_client(&house, "gateway", &[], &exchange(&subject, "&scope=write")).await;
+    assert_eq!(wider.refusal(), refusal(400, "invalid_scope"));
+}
+
+#[tokio::test]
+async fn row_132_the_new_token_ends_with_that_of_the_actor() {
+    let house = House::with(changes()).await;
+    let actor = token_of(&house, "gateway", CC).await;
+    house.clock.advance(Duration::from_secs(100));
+    let subject = token_of(&house, "billing", CC).await;
+    let by_actor = format!("&actor_token={actor}&actor_token_type={ACCESS}");
+    for (further, expires_in) in [("", 300), (by_actor.as_str(), 200)] {
+        let answer = as_client(&house, "gateway", &[], &exchange(&subject, further)).await;
+        assert_eq!(answer.json()["expires_in"], expires_in, "{further}");
+    }
+}
+
+#[tokio::test]
 async fn row_127_a_subject_token_must_be_good() {
     let house = House::with(changes()).await;
     let refused = |answer: Answer| assert_eq!(answer.refusal(), refusal(400, "invalid_request"));
@@ -112,6 +137,9 @@ async fn row_127_a_subject_token_must_be_good() {
     refused(as_client(&house, "gateway", &[], &exchange(&answer.field("refresh_token"), "")).await);
     let foreign = signed(&key(Algorithm::Es256), &claims("https://ci.example", "a", json!({})));
     refused(as_client(&house, "gateway", &[], &exchange(&foreign, "")).await);
+    // Nor is it good under the name of what it is: nobody trusts its issuer.
+    let as_jwt = format!("{EXCHANGE}&subject_token={foreign}&subject_token_type={JWT}");
+    refused(as_client(&house, "gateway", &[], &as_jwt).await);
 
     let basic = basic(&billing());
     let revoke = format!("token={subject}");
@@ -285,6 +313,22 @@ async fn row_133_a_bound_token_is_exchanged_with_its_key_alone() {
     }
     let answer = as_client(&house, "gateway", &[("dpop", &proof(&own, "3"))], &body).await;
     assert_eq!(answer.field("token_type"), "DPoP");
+}
+
+#[tokio::test]
+async fn row_133_an_actor_shows_the_key_of_its_token_too() {
+    let house = House::with(changes()).await;
+    let subject = token_of(&house, "billing", CC).await;
+    let own = key(Algorithm::Es256);
+    let proof =
+        |jti: &str| crate::dpop::proof(&own, "https://auth.example/token", json!({ "jti": jti }));
+    let bound = as_client(&house, "gateway", &[("dpop", &proof("1"))], CC).await;
+    let actor = bound.field("access_token");
+    let body = exchange(&subject, &format!("&actor_token={actor}&actor_token_type={ACCESS}"));
+    let without = as_client(&house, "gateway", &[], &body).await;
+    assert_eq!(without.refusal(), refusal(400, "invalid_request"));
+    let with = as_client(&house, "gateway", &[("dpop", &proof("2"))], &body).await;
+    assert_eq!(with.field("token_type"), "DPoP");
 }
 
 #[tokio::test]

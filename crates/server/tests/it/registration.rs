@@ -175,6 +175,31 @@ async fn row_281_registration_is_closed_to_who_has_no_token_for_it() {
 }
 
 #[tokio::test]
+async fn row_281_a_token_that_is_bound_to_a_key_opens_nothing() {
+    let house = open_house().await;
+    let proof = crate::dpop::proof(&key(Algorithm::Es256), "https://auth.example/token", json!({}));
+    let header = basic(&format!("registrar:{SECRET}"));
+    let headers = [("authorization", header.as_str()), ("dpop", &proof)];
+    let bound = house.post_to("/token", &headers, CC).await;
+    assert_eq!(bound.field("token_type"), "DPoP");
+    // Whoever has stolen it could present it so.
+    let token = bound.field("access_token");
+    let answer = send(&house, Method::POST, "/register", &token, &json!({})).await;
+    assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
+}
+
+#[tokio::test]
+async fn row_281_a_realm_that_names_no_scope_for_it_lets_nobody_register() {
+    let house = open_house().await;
+    let token = token_of(&house, "registrar").await;
+    let policy = RegistrationPolicy { scopes: "read".parse().unwrap(), ..Default::default() };
+    let changed = Realm { registration: Some(policy), ..realm() };
+    house.change(vec![Change::PutRealm(changed)]).await;
+    let answer = send(&house, Method::POST, "/register", &token, &json!({})).await;
+    assert_eq!(answer.refusal(), refusal(403, "insufficient_scope"));
+}
+
+#[tokio::test]
 async fn row_278_row_279_bad_metadata_registers_nothing() {
     let house = open_house().await;
     let cases = [
