@@ -47,9 +47,10 @@ impl Store for Watched {
 
     async fn client(&self, realm: &str, id: &str) -> Result<Option<Client>, StoreError> {
         self.looked_up.fetch_add(1, Ordering::Relaxed);
-        // As a store elsewhere would, it lets others go on meanwhile.
+        let client = self.up()?.client(realm, id).await;
+        // As a store elsewhere would, it lets others go on meanwhile: what they read is as old then.
         tokio::task::yield_now().await;
-        self.up()?.client(realm, id).await
+        client
     }
 
     async fn clients(

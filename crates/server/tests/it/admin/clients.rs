@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokenry_core::client::{CredentialKind, MAX_CREDENTIALS};
+use tokenry_core::client::{CredentialKind, MAX_CREDENTIALS, SecretDigest};
+use tokenry_core::particulars::Registered;
 use tokenry_core::realm::RefreshPolicy;
-use tokenry_core::{Client, Realm};
+use tokenry_core::{Client, Particulars, Realm};
 use tokenry_store::Change;
 
 use super::{BILLING, problem};
@@ -100,6 +101,7 @@ async fn what_was_read_can_be_put_back_and_is_the_same() {
         },
         "signing": "RS256", "reuse": "30s", "client_authentication": "optional", "introspects": ["*"],
         "dpop_bound": true, "certificate_bound": true, "legacy_audience": true, "opaque": false,
+        "jwks_uri": "https://a.example/jwks",
     });
     let put = house.admin(Method::PUT, BILLING, &full.to_string()).await;
     assert_eq!(put.status, StatusCode::OK, "{}", put.text);
@@ -120,6 +122,27 @@ async fn what_was_read_can_be_put_back_and_is_the_same() {
     let stored = house.stored("billing").await.unwrap();
     assert!(!stored.enabled && stored.access.is_none() && stored.particulars.is_none());
     assert_eq!(stored.credentials.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_registered_itself_goes_on_managing_its_registration() {
+    let registered = Registered {
+        token: SecretDigest([7; 32]),
+        name: Some("Billing".into()),
+        method: "client_secret_basic".into(),
+        jwks: None,
+    };
+    let particulars =
+        Particulars { registered: Some(registered.clone()), ..Particulars::default() }.boxed();
+    let own = Client { particulars, ..client("billing") };
+    let house = House::with(vec![Change::PutRealm(realm()), Change::PutClient(own)]).await;
+    let shown = house.admin(Method::GET, BILLING, "").await.json();
+    let expected = json!({ "name": "Billing", "method": "client_secret_basic" });
+    assert_eq!(shown["registered"], expected);
+    let body = r#"{"grants":["client_credentials"],"signing":"Ed25519"}"#;
+    assert_eq!(house.admin(Method::PUT, BILLING, body).await.json()["signing"], "EdDSA");
+    let stored = house.stored("billing").await.unwrap();
+    assert_eq!(stored.particulars().registered, Some(registered));
 }
 
 #[tokio::test]
@@ -343,14 +366,18 @@ async fn the_server_says_what_a_guard_in_its_process_needs() {
 }
 
 #[tokio::test]
-async fn changes_at_once_are_all_made() {
+async fn changes_at_once_build_on_each_other() {
     // This store lets others go first between what a change reads and what it writes.
     let changes = vec![Change::PutRealm(realm()), Change::PutClient(client("billing"))];
     let house = House::on(Arc::new(Watched::default()), changes).await;
     let path = format!("{BILLING}/secrets");
-    let all = futures_util::future::join_all((0..8).map(|_| house.admin(Method::POST, &path, "")));
-    for answer in all.await {
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let add = || house.admin(Method::POST, &path, "");
+    for _ in 2..MAX_CREDENTIALS {
+        assert_eq!(add().await.status, StatusCode::CREATED);
     }
-    assert_eq!(house.stored("billing").await.unwrap().credentials.len(), 8);
+    let answers = futures_util::future::join_all((0..6).map(|_| add())).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 409, 409, 409, 409]);
+    assert_eq!(house.stored("billing").await.unwrap().credentials.len(), MAX_CREDENTIALS);
 }
