@@ -106,9 +106,9 @@ impl Attribute {
     }
 
     /// As a certificate has it: the object identifier of the type in digits and dots, tag and content of the value in
-    /// DER.
-    pub fn read(oid: &str, tag: u8, content: &[u8]) -> Self {
-        Self::new(oid, Value::read(tag, content))
+    /// DER. `None` where the first is none.
+    pub fn read(oid: &str, tag: u8, content: &[u8]) -> Option<Self> {
+        is_oid(oid).then(|| Self::new(oid, Value::read(tag, content)))
     }
 
     fn key(&self) -> (&str, &Value) {
@@ -175,17 +175,19 @@ fn oid(kind: &str) -> Result<&str, BadName> {
     if let Some((_, oid)) = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(kind)) {
         return Ok(oid);
     }
+    is_oid(kind).then_some(kind).ok_or(BadName(
+        "an attribute type that has no name here; write its object identifier, such as `2.5.4.3`",
+    ))
+}
+
+/// Digits and dots (RFC 4512 §1.4, `numericoid`).
+fn is_oid(text: &str) -> bool {
     let arc = |arc: &str| {
         !arc.is_empty()
             && arc.bytes().all(|b| b.is_ascii_digit())
             && (arc == "0" || !arc.starts_with('0'))
     };
-    if kind.contains('.') && kind.split('.').all(arc) {
-        return Ok(kind);
-    }
-    Err(BadName(
-        "an attribute type that has no name here; write its object identifier, such as `2.5.4.3`",
-    ))
+    text.contains('.') && text.split('.').all(arc)
 }
 
 /// A value, and what follows it: nothing, or text that begins with `,` or `+`.
@@ -402,9 +404,18 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_has_a_type() {
+        for (oid, good) in
+            [("2.5.4.3", true), ("", false), ("2", false), ("2..3", false), ("55 04", false)]
+        {
+            assert_eq!(Attribute::read(oid, 0x0c, b"a").is_some(), good, "{oid}");
+        }
+    }
+
+    #[test]
     fn text_of_each_type_is_read() {
         let read = |tag, content: &[u8]| {
-            DistinguishedName::new([vec![Attribute::read("2.5.4.10", tag, content)]])
+            DistinguishedName::new([vec![Attribute::read("2.5.4.10", tag, content).unwrap()]])
         };
         let plain = name("O=Müller");
         assert_eq!(read(0x0c, "Müller".as_bytes()), plain);
@@ -424,7 +435,7 @@ mod tests {
             values in proptest::collection::vec((0..TYPES.len(), "\\PC{0,8}|[ #,+\\\\\u{0}\u{7f}a]{0,6}"), 1..4)
         ) {
             let relative = values.into_iter().map(|(kind, value)| {
-                vec![Attribute::read(TYPES[kind].1, 0x0c, value.as_bytes())]
+                vec![Attribute::read(TYPES[kind].1, 0x0c, value.as_bytes()).unwrap()]
             });
             let made = DistinguishedName::new(relative);
             let again = name(&made.to_string());

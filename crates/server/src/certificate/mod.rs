@@ -106,7 +106,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Option<Attribute> {
     let value = attribute.attr_value();
     let number = u8::try_from(value.tag().0).ok().filter(|number| *number < 0x1f)?;
     let tag = (value.class() as u8) << 6 | u8::from(value.header.constructed()) << 5 | number;
-    Some(Attribute::read(&attribute.attr_type().to_id_string(), tag, value.data))
+    Attribute::read(&attribute.attr_type().to_id_string(), tag, value.data)
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
