@@ -22,6 +22,9 @@ const MAX_LOADS: usize = 16;
 /// How many requests may wait for one of those places; at some 50 µs each that is a tenth of a second.
 const MAX_WAITING: usize = 2_048;
 
+/// How many clients may stand in for those that do not exist: more than a processor keeps at hand.
+const DECOYS: usize = 4_096;
+
 /// How many clients are read in one go when all of them are.
 const PAGE: usize = 1_000;
 
@@ -30,6 +33,8 @@ const PAGE: usize = 1_000;
 pub(crate) struct Clients {
     store: Arc<dyn Store>,
     held: Cache<u64, Arc<Client>>,
+    /// Some of those that are held, for who asks for one that does not exist: see [`decoy`](Self::decoy).
+    decoys: RwLock<Vec<Arc<Client>>>,
     /// A keyed digest of the realm and identifier of every client that there is, and perhaps of some that were.
     known: RwLock<HashSet<u64, BuildHasherDefault<Same>>>,
     /// Whether `known` holds all of them.
@@ -51,6 +56,7 @@ impl Clients {
         Self {
             store,
             held: Cache::new(limit),
+            decoys: RwLock::default(),
             known: RwLock::default(),
             all_known: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -82,6 +88,14 @@ impl Clients {
         Box::pin(self.load(key, realm, id)).await
     }
 
+    /// Some client or other, the same each time, to be looked at in place of one that does not exist: to fetch a client
+    /// from a memory of many takes a time of its own, by which one could tell that there is one.
+    pub(crate) fn decoy(&self, realm: &str, id: &str) -> Option<Arc<Client>> {
+        let decoys = self.decoys.read().unwrap_or_else(PoisonError::into_inner);
+        let place = (self.key(realm, id) as usize).checked_rem(decoys.len())?;
+        decoys.get(place).cloned()
+    }
+
     async fn load(
         &self,
         key: u64,
@@ -104,6 +118,12 @@ impl Clients {
         let _changing = self.changing();
         if self.epoch.load(Ordering::Acquire) == epoch {
             self.held.insert(key, Arc::clone(client));
+            let mut decoys = self.decoys.write().unwrap_or_else(PoisonError::into_inner);
+            if decoys.len() < DECOYS {
+                decoys.push(Arc::clone(client));
+            } else {
+                decoys[key as usize % DECOYS] = Arc::clone(client);
+            }
         }
     }
 
@@ -136,6 +156,7 @@ impl Clients {
         self.all_known.store(false, Ordering::Release);
         self.known_mut(HashSet::clear);
         self.held.clear();
+        self.decoys.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// [`learn`](Self::learn)s where that takes a moment; otherwise it is left to be done while requests are answered.

@@ -490,3 +490,13 @@ async fn row_153_a_token_says_no_more_than_it_must() {
         assert_eq!(claims.other.keys().collect::<Vec<_>>(), ["sid"]);
     }
 }
+
+#[tokio::test]
+async fn row_036_the_secret_of_another_is_none_of_a_client_that_does_not_exist() {
+    let house = House::of(realm()).await;
+    // Another client is looked at in its place, so that it takes as long: this must not let it in.
+    for id in ["nobody", "bilLing", "a"] {
+        let answer = house.token(&format!("{id}:{SECRET}"), CC).await;
+        assert_eq!(answer.refusal(), refusal(401, "invalid_client"));
+    }
+}
