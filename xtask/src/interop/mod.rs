@@ -45,11 +45,8 @@ fn clients(chosen: Vec<Program>) -> Result<Vec<Problem>, Problem> {
     for line in &missing {
         println!("{line}");
     }
-    if missing.is_empty() || std::env::var_os("CI").is_none() {
-        missing.clear();
-    }
     let mut failed = if ready.is_empty() { Vec::new() } else { with_server(&ready)? };
-    if !missing.is_empty() {
+    if !missing.is_empty() && std::env::var_os("CI").is_some() {
         failed.push("in CI every program of `interop/` has to run".to_owned());
     }
     Ok(failed)
