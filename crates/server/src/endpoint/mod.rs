@@ -260,12 +260,16 @@ impl Walk<'_> {
         let pepper = &self.app.pepper;
         if let Some(client) = self.client(id).await? {
             let checked = authenticate(presented, Some(&client), pepper, self.now);
+            if checked.is_err() {
+                self.app.clients.pretend(&self.state.realm.name, id);
+            }
             return Ok(checked.map_err(|refusal| match self.is_told_disabled(&client) {
                 true => Refusal::ClientDisabled,
                 false => refusal,
             })?);
         }
         // As long as for one that exists, to the last access to memory; whatever comes of it, there is no such client.
+        // (`pretend` does for the other what is done here.)
         let decoy = self.app.clients.decoy(&self.state.realm.name, id);
         let _ = std::hint::black_box(authenticate(presented, decoy.as_ref(), pepper, self.now));
         Err(Refusal::UnknownClient.into())
