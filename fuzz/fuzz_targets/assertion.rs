@@ -54,7 +54,12 @@ fuzz_target!(|data: &[u8]| {
 fn check(text: &str) -> Option<Timestamp> {
     let presented = PresentedAssertion { assertion: Secret::new(text), client_id: None };
     let _ = presented.named();
-    let checked =
-        authenticate(&presented, Some(&CLIENT), &Terms { audiences: &[ISSUER], fapi: false }, NOW);
+    let checked = authenticate(
+        &presented,
+        Some(&CLIENT),
+        None,
+        &Terms { audiences: &[ISSUER], fapi: false },
+        NOW,
+    );
     checked.ok().map(|(_, once)| once.until)
 }
