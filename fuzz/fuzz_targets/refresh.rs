@@ -58,7 +58,11 @@ fn token(from: &mut Unstructured<'_>) -> Result<RefreshToken> {
         client: text(from)?,
         subject: match text(from)? {
             id if id.is_empty() => Subject::Client,
-            id => Subject::User { name: text(from)?, id },
+            id => match text(from)? {
+                // No user has an empty name: that is how somebody else is told apart.
+                name if name.is_empty() => Subject::Other { id },
+                name => Subject::User { name, id },
+            },
         },
         scope: text(from)?.parse().unwrap_or(Scope::empty()),
         binding: Binding { key: from.arbitrary()?, certificate: from.arbitrary()? },
