@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::durable::StoreError;
 use crate::machine::Grant;
+use crate::secret::SecretError;
 use crate::transport::TransportError;
 
 /// Why there is no token.
@@ -38,6 +39,9 @@ pub enum Error {
     /// The disk's, or whoever configured it: what may be a refresh token is not to be read, or a new one not to be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The place's where a secret is kept, or whoever configured it: it cannot be read, so nothing was sent.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The keeper waits before it asks again, and longer than the caller would.
     #[error("the token endpoint is not asked again for {} ms", .retry_in.as_millis())]
     HeldBack {

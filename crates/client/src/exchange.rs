@@ -8,7 +8,7 @@ use http::Response;
 use tokenry_core::Secret;
 
 use crate::clock::Wall;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Presented, Which};
 use crate::dpop::{DPOP, Dpop, Place};
 use crate::durable::{Durable, StoreError};
 use crate::machine::Grant;
@@ -75,12 +75,8 @@ impl Exchange {
         if let Some(token) = presented {
             self.mark_presented(token).await?;
         }
-        let mut answer = self.send(grant, presented).await?;
-        // RFC 9449 §8: once, with the nonce that came; a server that is not content then is asked again after a backoff.
-        if answer.brought_nonce && response::wants_nonce(&answer.response) {
-            answer = self.send(grant, presented).await?;
-        }
-        let sent = self.credentials.secrets().chain(presented).chain(&answer.assertion);
+        let (answer, credentials) = self.ask(grant, presented).await?;
+        let sent = credentials.secrets().chain(presented).chain(&answer.assertion);
         let sent: Vec<_> = sent.collect();
         let bound = self.dpop.is_some();
         let question = Question { grant, sent: &sent, bound, now: (self.wall)() };
@@ -89,9 +85,55 @@ impl Exchange {
         Ok(self.completed(granted, brought))
     }
 
+    /// Asks with the client's secret, and with the other one if that is refused.
+    async fn ask(
+        &self,
+        grant: Grant,
+        presented: Option<&Secret>,
+    ) -> Result<(Answer, Presented), NoToken> {
+        let credentials =
+            self.credentials.present(Which::Preferred).await.map_err(NoToken::transient)?;
+        let answer = self.ask_with(&credentials, grant, presented).await?;
+        let Some(secrets) = self
+            .credentials
+            .secrets()
+            .filter(|secrets| secrets.are_two() && response::refuses_client(&answer.response))
+        else {
+            return Ok((answer, credentials));
+        };
+        // That the first was refused says more than that the second cannot be read.
+        let Ok(others) = self.credentials.present(Which::Other).await else {
+            return Ok((answer, credentials));
+        };
+        let second = self.ask_with(&others, grant, presented).await?;
+        if !response::refuses_client(&second.response) {
+            secrets.prefer_other();
+        }
+        Ok((second, others))
+    }
+
+    async fn ask_with(
+        &self,
+        credentials: &Presented,
+        grant: Grant,
+        presented: Option<&Secret>,
+    ) -> Result<Answer, NoToken> {
+        let answer = self.send(credentials, grant, presented).await?;
+        // RFC 9449 §8: once, with the nonce that came; a server that is not content then is asked again after a backoff.
+        if answer.brought_nonce && response::wants_nonce(&answer.response) {
+            return self.send(credentials, grant, presented).await;
+        }
+        Ok(answer)
+    }
+
     /// Sends one request.
-    async fn send(&self, grant: Grant, presented: Option<&Secret>) -> Result<Answer, NoToken> {
-        let Prepared { mut request, assertion } = self.request(grant, presented)?;
+    async fn send(
+        &self,
+        credentials: &Presented,
+        grant: Grant,
+        presented: Option<&Secret>,
+    ) -> Result<Answer, NoToken> {
+        let Prepared { mut request, assertion } = self.request(credentials, grant, presented)?;
         let url = request.uri().clone();
         if let Some(dpop) = &self.dpop {
             let proof = dpop.prove(Place::TokenEndpoint, request.method(), &url, None);
@@ -109,9 +151,14 @@ impl Exchange {
         Ok(Answer { response, brought_nonce, assertion })
     }
 
-    fn request(&self, grant: Grant, presented: Option<&Secret>) -> Result<Prepared, NoToken> {
+    fn request(
+        &self,
+        credentials: &Presented,
+        grant: Grant,
+        presented: Option<&Secret>,
+    ) -> Result<Prepared, NoToken> {
         let asking = Asking {
-            credentials: &self.credentials,
+            credentials,
             resource: self.resource.as_deref(),
             issuer: self.provider.issuer.as_deref(),
             now: (self.wall)(),

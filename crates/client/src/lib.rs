@@ -29,6 +29,7 @@ mod layer;
 mod randomness;
 mod request;
 mod response;
+mod secret;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -43,5 +44,6 @@ pub use keeper::{BuildError, Keeper, KeeperBuilder};
 pub use layer::{Bearer, BearerError, BearerLayer, Replay};
 pub use machine::Grant;
 pub use provider::{Provider, ProviderError};
+pub use secret::{ReadSecret, SecretError, SecretSource, SecretSourceError};
 pub use token::{BoxFuture, StaticToken, Token, TokenSource};
 pub use transport::{ConfigError, HttpTransport, HttpTransportBuilder, Transport, TransportError};

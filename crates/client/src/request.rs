@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use tokenry_core::assertion::ASSERTION_TYPE;
 use tokenry_core::{Secret, Timestamp};
 
-use crate::credentials::{Credentials, Evidence};
+use crate::credentials::{Presented, Proof};
 use crate::provider::{ClientAuthentication, CredentialsGrant, Obtain, Refresh};
 use crate::{Error, randomness};
 
@@ -18,7 +18,7 @@ const AGENT: HeaderValue =
 /// Who asks, and for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
-    pub(crate) credentials: &'a Credentials,
+    pub(crate) credentials: &'a Presented,
     /// The API that the token is for.
     pub(crate) resource: Option<&'a str>,
     /// Whom an assertion is for.
@@ -35,7 +35,7 @@ pub(crate) struct Prepared {
 
 /// What is added to a request to prove the client, but for what went into the form.
 #[derive(Default)]
-struct Proof {
+struct Added {
     basic: Option<HeaderValue>,
     assertion: Option<Secret>,
 }
@@ -82,7 +82,7 @@ fn post(
     if let Some(resource) = asking.resource {
         form.push("resource", resource);
     }
-    let proof = authenticate(&mut form, method, asking)?;
+    let added = authenticate(&mut form, method, asking)?;
     let mut request = Request::new(Bytes::from(form.0));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url.clone();
@@ -90,11 +90,11 @@ fn post(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, AGENT);
-    if let Some(mut basic) = proof.basic {
+    if let Some(mut basic) = added.basic {
         basic.set_sensitive(true);
         headers.insert(AUTHORIZATION, basic);
     }
-    Ok(Prepared { request, assertion: proof.assertion })
+    Ok(Prepared { request, assertion: added.assertion })
 }
 
 /// Puts into the form what proves the client.
@@ -102,37 +102,43 @@ fn authenticate(
     form: &mut Form,
     method: ClientAuthentication,
     asking: &Asking<'_>,
-) -> Result<Proof, Error> {
-    let mut proof = Proof::default();
-    let Some(client) = &asking.credentials.client else { return Ok(proof) };
+) -> Result<Added, Error> {
+    let mut added = Added::default();
+    let Some(client) = &asking.credentials.client else { return Ok(added) };
     if method == ClientAuthentication::None {
-        return Ok(proof);
+        return Ok(added);
     }
-    match &client.evidence {
-        Evidence::Key(key) => {
+    match &client.proof {
+        Proof::Key(key) => {
             // What makes a keeper has seen to it that the issuer is known.
             let issuer = asking.issuer.ok_or(Error::Unsigned)?;
             let assertion = key.make(&client.id, issuer, asking.now, randomness::unique()?);
             let assertion = assertion.map_err(|_| Error::Unsigned)?;
             form.push("client_assertion_type", ASSERTION_TYPE);
             form.push("client_assertion", assertion.expose());
-            proof.assertion = Some(assertion);
+            added.assertion = Some(assertion);
+        }
+        Proof::Assertion(assertion) => {
+            // Its subject is the platform's name for the workload, so the client is named beside it.
+            form.push("client_id", &client.id);
+            form.push("client_assertion_type", ASSERTION_TYPE);
+            form.push("client_assertion", assertion.expose());
         }
         // RFC 8705 §2 wants the name in every request: a certificate need not have it.
-        Evidence::Certificate => form.push("client_id", &client.id),
-        Evidence::Secret(secret) if method == ClientAuthentication::Post => {
+        Proof::Certificate => form.push("client_id", &client.id),
+        Proof::Secret(secret) if method == ClientAuthentication::Post => {
             form.push("client_id", &client.id);
             form.push("client_secret", secret.expose());
         }
-        Evidence::Secret(secret) => {
+        Proof::Secret(secret) => {
             // "The client identifier is encoded using the application/x-www-form-urlencoded encoding algorithm"
             // (RFC 6749 §2.3.1), and the secret as well.
             let pair = format!("{}:{}", encoded(&client.id), encoded(secret.expose()));
             let basic = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)));
-            proof.basic = basic.ok();
+            added.basic = basic.ok();
         }
     }
-    Ok(proof)
+    Ok(added)
 }
 
 #[derive(Default)]
@@ -184,21 +190,28 @@ mod tests {
 
     use super::*;
     use crate::Provider;
+    use crate::credentials::{Credentials, Which};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
     const ISSUER: &str = "https://as.example";
 
-    fn by(credentials: &Credentials) -> Asking<'_> {
+    /// Credentials that nobody has to wait for.
+    fn presented(credentials: &Credentials) -> Presented {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(credentials.present(Which::Preferred)).unwrap()
+    }
+
+    fn by(credentials: &Presented) -> Asking<'_> {
         Asking { credentials, resource: None, issuer: Some(ISSUER), now: NOW }
     }
 
     fn refreshed(provider: &Provider, credentials: &Credentials) -> Request<Bytes> {
         let rules = provider.refresh.as_ref().unwrap();
-        refresh(rules, &by(credentials), &Secret::new("r1")).unwrap().request
+        refresh(rules, &by(&presented(credentials)), &Secret::new("r1")).unwrap().request
     }
 
     fn obtained(provider: &Provider, credentials: &Credentials) -> Request<Bytes> {
-        obtain(&provider.obtain, &by(credentials)).unwrap().request
+        obtain(&provider.obtain, &by(&presented(credentials))).unwrap().request
     }
 
     fn key() -> SigningKey {
@@ -301,7 +314,7 @@ mod tests {
     #[test]
     fn row_272_the_resource_goes_with_every_request() {
         let provider = Provider::at("https://as.example/token").unwrap();
-        let credentials = Credentials::client("a", Secret::new("b"));
+        let credentials = presented(&Credentials::client("a", Secret::new("b")));
         let resource = Some("https://api.example/v1?x=y");
         let asking = Asking { resource, ..by(&credentials) };
         let rules = provider.refresh.as_ref().unwrap();
@@ -312,6 +325,20 @@ mod tests {
             let expected = "resource=https%3A%2F%2Fapi.example%2Fv1%3Fx%3Dy";
             assert!(body(&request).split('&').any(|pair| pair == expected), "{}", body(&request));
         }
+    }
+
+    #[test]
+    fn a_platforms_assertion_goes_beside_the_name_of_the_client() {
+        let provider = Provider::at("https://as.example/token").unwrap();
+        let credentials = Credentials::assertion("billing", Secret::new("e.y.J"));
+        let request = obtained(&provider, &credentials);
+        assert_eq!(
+            body(&request),
+            "grant_type=client_credentials&client_id=billing\
+             &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+             &client_assertion=e.y.J"
+        );
+        assert!(!request.headers().contains_key(AUTHORIZATION));
     }
 
     #[test]

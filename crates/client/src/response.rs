@@ -120,6 +120,18 @@ pub(crate) fn wants_nonce(response: &Response<bytes::Bytes>) -> bool {
             .is_ok_and(|refusal| refusal.error == USE_DPOP_NONCE)
 }
 
+/// Whether an answer says that the client's secret is not the right one (RFC 6749 §5.2).
+///
+/// A refresh token or a password that is refused comes with `invalid_grant`. A 401 without a code may mean either, and is
+/// taken for this: to try another secret costs one request.
+pub(crate) fn refuses_client(response: &Response<bytes::Bytes>) -> bool {
+    match serde_json::from_slice::<Refusal>(response.body()) {
+        // Keycloak says the second of a wrong secret.
+        Ok(refusal) => matches!(refusal.error.as_str(), "invalid_client" | "unauthorized_client"),
+        Err(_) => response.status() == StatusCode::UNAUTHORIZED,
+    }
+}
+
 /// Reads an answer.
 pub(crate) fn read(
     response: &Response<bytes::Bytes>,

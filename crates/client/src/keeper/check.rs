@@ -60,7 +60,7 @@ pub(super) fn credentials(
         ) => Err(needs(provider, "a client id and a private key")),
         (
             ClientAuthentication::TlsClientAuth,
-            None | Some(Evidence::Secret(_) | Evidence::Key(_)),
+            None | Some(Evidence::Secret(_) | Evidence::Key(_) | Evidence::Assertion(_)),
         ) => Err(needs(provider, "a client id and a certificate")),
         (ClientAuthentication::Basic | ClientAuthentication::Post, None) => {
             Err(needs(provider, "a client id and a client secret"))

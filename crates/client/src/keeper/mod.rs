@@ -15,6 +15,8 @@ mod bound_tests;
 #[cfg(test)]
 mod durable_tests;
 #[cfg(test)]
+mod secret_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
