@@ -11,6 +11,7 @@
 //! What this crate does not do: log people in, verify tokens, follow redirects with credentials, or send a request
 //! without a token because none was to be had.
 
+pub mod config;
 pub mod machine;
 pub mod provider;
 
@@ -26,6 +27,7 @@ mod exchange;
 mod hosts;
 mod keeper;
 mod layer;
+mod metrics;
 mod randomness;
 mod request;
 mod response;
@@ -35,6 +37,7 @@ mod testing;
 mod token;
 mod transport;
 
+pub use config::{KeeperConfig, KeeperConfigError};
 pub use credentials::Credentials;
 pub use durable::{RefreshTokenFile, RefreshTokenStore, StoreError, StoredRefreshToken};
 pub use error::{Defect, Error, ServerError};
@@ -43,6 +46,7 @@ pub use hosts::AllowedHosts;
 pub use keeper::{BuildError, Keeper, KeeperBuilder};
 pub use layer::{Bearer, BearerError, BearerLayer, Replay};
 pub use machine::Grant;
+pub use metrics::KeeperMetrics;
 pub use provider::{Provider, ProviderError};
 pub use secret::{ReadSecret, SecretError, SecretSource, SecretSourceError};
 pub use token::{BoxFuture, StaticToken, Token, TokenSource};

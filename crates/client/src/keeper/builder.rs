@@ -20,6 +20,7 @@ use crate::dpop::Dpop;
 use crate::durable::{Durable, RefreshTokenFile, RefreshTokenStore};
 use crate::exchange::Exchange;
 use crate::machine::Policy;
+use crate::metrics::Counters;
 use crate::transport::HttpTransport;
 use crate::{Credentials, Provider, Transport, randomness};
 
@@ -197,6 +198,7 @@ impl KeeperBuilder {
             randomness: self.randomness,
             exchange: Arc::new(exchange),
             events: broadcast::Sender::new(EVENTS_KEPT),
+            counters: Counters::default(),
         })))))
     }
 

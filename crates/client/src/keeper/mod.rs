@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::durable::{StoreError, StoredRefreshToken};
 use crate::exchange::{Brought, Exchange, Obtained};
 use crate::machine::{Action, Grant, Input, Machine, Phase, Policy, Received};
+use crate::metrics::{self, Counters, KeeperMetrics};
 use crate::response::NoToken;
 use crate::token::BoxFuture;
 use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
@@ -83,11 +84,14 @@ struct Shared {
     randomness: Box<dyn Fn() -> f64 + Send + Sync>,
     exchange: Arc<Exchange>,
     events: broadcast::Sender<Event>,
+    counters: Counters,
 }
 
 struct Slot {
     token: Token,
     good_until: Duration,
+    /// The last request brought no token.
+    failing: bool,
 }
 
 struct State {
@@ -138,6 +142,7 @@ impl Keeper {
         if let Some(token) = self.try_token() {
             return Ok(token);
         }
+        let _waiting = self.0.0.counters.wait();
         let mut answer = self.0.0.ask()?;
         let answer = answer.wait_for(Option::is_some).await.map_err(|_| Error::Abandoned)?;
         answer.clone().unwrap_or(Err(Error::Abandoned))
@@ -157,6 +162,9 @@ impl Keeper {
         if shared.served_at.load(Ordering::Relaxed) < millis {
             shared.served_at.store(millis, Ordering::Relaxed);
         }
+        if slot.failing {
+            metrics::count(&shared.counters.served_while_failing);
+        }
         Some(slot.token.clone())
     }
 
@@ -173,7 +181,9 @@ impl Keeper {
         let generation = token.generation();
         let mut state = shared.state();
         let actions = state.machine.step(Input::Invalidated { generation }, shared.clock.now());
-        let event = if actions.contains(&Action::Withdraw) {
+        let withdrawn = actions.contains(&Action::Withdraw);
+        shared.counters.unauthorized(withdrawn);
+        let event = if withdrawn {
             Event::Invalidated { generation }
         } else {
             Event::InvalidationIgnored { generation }
@@ -192,6 +202,15 @@ impl Keeper {
     /// Where its state machine stands.
     pub fn phase(&self) -> Phase {
         self.0.0.state().machine.phase(self.0.0.clock.now())
+    }
+
+    /// What it has done so far, in numbers.
+    pub fn metrics(&self) -> KeeperMetrics {
+        let shared = &self.0.0;
+        let now = shared.clock.now();
+        let state = shared.state();
+        let good_until = state.machine.held_until().filter(|until| *until > now);
+        shared.counters.read(state.machine.phase(now), good_until.map(|until| until - now))
     }
 
     /// The provider that it asks.
@@ -336,6 +355,7 @@ impl Shared {
             let dpop = self.exchange.dpop.clone();
             state.token = Token::new(obtained.access_token, dpop, expires_at, self.id, generation);
             state.last_error = None;
+            self.counters.granted(grant);
             self.tell(match grant {
                 Grant::Credentials => Event::Obtained { grant, lifetime, generation },
                 Grant::Refresh => Event::Refreshed { lifetime, generation },
@@ -355,6 +375,7 @@ impl Shared {
 
     fn note_failure(&self, state: &mut State, grant: Grant, error: Error, now: Duration) {
         state.last_error = Some(error.clone());
+        self.counters.failed(grant);
         let retry_in = state.machine.retry_in(now);
         self.tell(match grant {
             Grant::Refresh => Event::RefreshFailed { error, retry_in },
@@ -388,7 +409,9 @@ impl Shared {
             }
         }
         let slot = state.machine.good_until().zip(state.token.clone());
-        self.slot.store(slot.map(|(good_until, token)| Arc::new(Slot { token, good_until })));
+        let failing = state.last_error.is_some();
+        self.slot
+            .store(slot.map(|(good_until, token)| Arc::new(Slot { token, good_until, failing })));
     }
 
     fn tell(&self, event: Event) {

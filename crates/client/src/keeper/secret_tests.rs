@@ -27,7 +27,9 @@ impl Place {
 impl ReadSecret for Place {
     fn read(&self) -> BoxFuture<'_, Result<Secret, SecretError>> {
         let read = self.0.lock().unwrap().map(Secret::new);
-        Box::pin(std::future::ready(read.ok_or(SecretError::Empty { place: "it".to_owned() })))
+        Box::pin(std::future::ready(
+            read.ok_or_else(|| SecretError::Empty { place: "it".to_owned() }),
+        ))
     }
 }
 

@@ -442,3 +442,38 @@ fn credentials_of_the_wrong_kind_are_told_before_anything_is_sent() {
         r#"provider "tuinly" needs a client id and a client secret"#
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_counts_what_it_does() {
+    let server = Server::new(|_, n| match n {
+        1 => Ok(grant(1, 300)),
+        2 => Ok(answer(503, "")),
+        _ => Ok(grant(n, 300)),
+    });
+    let keeper = builder("truphone", &server).build().unwrap();
+    let waiter = tokio::spawn({
+        let keeper = keeper.clone();
+        async move { keeper.token().await }
+    });
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(keeper.metrics().waiting, 1);
+    let token = waiter.await.unwrap().unwrap();
+    assert_eq!(keeper.metrics().waiting, 0);
+    let mut failing = 0;
+    while keeper.metrics().refreshed == 0 {
+        if keeper.metrics().refresh_failures == 1 {
+            failing += 1;
+        }
+        keeper.token().await.unwrap();
+        pass(Duration::from_millis(50)).await;
+    }
+    keeper.invalidate(&token);
+    keeper.invalidate(&keeper.token().await.unwrap());
+    let metrics = keeper.metrics();
+    assert_eq!((metrics.obtained, metrics.refreshed), (1, 1));
+    assert_eq!((metrics.obtain_failures, metrics.refresh_failures), (0, 1));
+    assert_eq!((metrics.unauthorized, metrics.withdrawn), (2, 1));
+    assert!(failing > 0);
+    assert_eq!(metrics.served_while_failing, failing);
+    assert_eq!(metrics.good_for, None);
+}

@@ -293,6 +293,11 @@ impl Machine {
         self.held.filter(|_| !self.dormant).map(|held| held.good_until)
     }
 
+    /// Until when the held token is good, dormant or not.
+    pub fn held_until(&self) -> Option<Duration> {
+        self.held.map(|held| held.good_until)
+    }
+
     /// How long until the next attempt, if the machine waits for one.
     pub fn retry_in(&self, now: Duration) -> Option<Duration> {
         self.hold.map(|hold| hold.until.saturating_sub(now))

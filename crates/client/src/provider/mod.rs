@@ -32,6 +32,7 @@
 //! host = "auth.example.com"
 //! ```
 
+mod discover;
 mod file;
 mod metadata;
 
@@ -46,6 +47,7 @@ use serde::Deserialize;
 
 use self::file::{File, url};
 use crate::hosts::AllowedHosts;
+use crate::transport::TransportError;
 
 /// A provider file is a page of text; nobody writes one that is longer.
 const FILE_LIMIT: u64 = 64 * 1024;
@@ -190,6 +192,9 @@ pub enum ProviderError {
         /// What is wrong.
         what: String,
     },
+    /// The server that has the metadata does not answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The metadata are not usable.
     #[error("metadata: {what}")]
     Metadata {
@@ -220,6 +225,20 @@ impl Provider {
             return Err(ProviderError::Unknown { name: name.to_owned() });
         };
         Self::from_toml(text)
+    }
+
+    /// The provider of this name, or of the file at this path if that is what it [is](Self::is_path).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::named`], or as [`Self::from_path`].
+    pub fn named_or_from_path(name: &str) -> Result<Self, ProviderError> {
+        if Self::is_path(name) { Self::from_path(Path::new(name)) } else { Self::named(name) }
+    }
+
+    /// Whether a text names a file rather than a provider: no provider has a slash or a dot in its name.
+    pub fn is_path(name: &str) -> bool {
+        name.contains(['/', '.'])
     }
 
     /// Reads a provider from the text of its file; see the [module documentation](self).

@@ -1,5 +1,6 @@
 //! Secrets by where they are kept, as configuration says it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -34,8 +35,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a vault the environment says where it is and who asks, as its own tools have it: `BAO_ADDR`, `BAO_TOKEN`,
 /// `BAO_NAMESPACE` and `BAO_CACERT`, or the same with `VAULT_`; without a token there, the file `~/.vault-token`.
 ///
-/// Neither `Debug` nor an error shows a secret. There is no way to write one here: what is written stands in files and
-/// in lists of processes.
+/// Neither `Debug` nor an error shows a secret. None can be written in place of these texts, which stand in files and in
+/// lists of processes.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecretSource {
@@ -94,7 +95,7 @@ impl FromStr for SecretSource {
             },
             "vault" => VaultSecret::parse(rest)
                 .map(Self::Vault)
-                .ok_or(malformed("vault: is followed by MOUNT/PATH#FIELD")),
+                .ok_or(SecretSourceError::Malformed("vault: is followed by MOUNT/PATH#FIELD")),
             "keyring" => match rest.split_once('/') {
                 Some((service, user)) if !service.is_empty() && !user.is_empty() => {
                     Ok(Self::Keyring { service: service.to_owned(), user: user.to_owned() })
@@ -127,24 +128,24 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-/// What stands in an object instead of a text: the secret itself, from one process of a user to another.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Given {
-    given: String,
-}
+/// The member of the object that stands for a secret itself, from one process of a user to another.
+const GIVEN: &str = "given";
 
 impl<'de> Deserialize<'de> for SecretSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A map, and no struct: those can be written as lists as well.
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a text that names where a secret is kept")]
         enum Written {
             Named(String),
-            Given(Given),
+            Given(BTreeMap<String, String>),
         }
         match Written::deserialize(deserializer)? {
             Written::Named(text) => text.parse().map_err(serde::de::Error::custom),
-            Written::Given(Given { given }) => Ok(Self::Given(Secret::new(given))),
+            Written::Given(mut object) => match (object.remove(GIVEN), object.is_empty()) {
+                (Some(given), true) => Ok(Self::Given(Secret::new(given))),
+                _ => Err(serde::de::Error::custom(SecretSourceError::Unknown)),
+            },
         }
     }
 }
@@ -153,9 +154,7 @@ impl<'de> Deserialize<'de> for SecretSource {
 impl Serialize for SecretSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Given(secret) => {
-                Given { given: secret.expose().to_owned() }.serialize(serializer)
-            }
+            Self::Given(secret) => BTreeMap::from([(GIVEN, secret.expose())]).serialize(serializer),
             named => serializer.collect_str(named),
         }
     }
