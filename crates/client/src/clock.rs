@@ -50,6 +50,12 @@ impl Clock {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
+    /// The time since the keeper began of something that happened lately, at this time by the wall clock.
+    pub(crate) fn at(&self, wall: Timestamp) -> Duration {
+        let ago = self.wall().as_millis().saturating_sub(wall.as_millis());
+        self.now().saturating_sub(Duration::from_millis(ago))
+    }
+
     pub(crate) fn wall(&self) -> Timestamp {
         (self.wall)()
     }
@@ -61,7 +67,16 @@ impl Clock {
     }
 }
 
+/// The clock of the operating system: on Linux the one that is right to 4 ms, since it costs a fifth of the other.
+#[cfg(target_os = "linux")]
+pub(crate) fn system() -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let millis = now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000);
+    Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
 /// The clock of the operating system.
+#[cfg(not(target_os = "linux"))]
 #[expect(clippy::disallowed_methods, reason = "the edge, where the keeper's default clock is read")]
 pub(crate) fn system() -> Timestamp {
     let now = std::time::SystemTime::now();

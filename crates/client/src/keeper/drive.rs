@@ -36,7 +36,10 @@ pub(super) async fn drive(shared: Arc<Shared>) {
                 abandon.done = true;
                 return;
             }
-            wake_at
+            // A token that is not good any more is taken away on time, whatever else is waited for.
+            let now = shared.clock.now();
+            let good_until = state.machine.good_until().filter(|until| *until > now);
+            wake_at.into_iter().chain(good_until).min()
         };
         abandon.flying = flight.as_ref().map(|flight| flight.grant);
         let wait = wake_at.map(|at| at.saturating_sub(shared.clock.now()));
@@ -86,6 +89,8 @@ impl Drop for Abandon {
         }
         let mut state = self.shared.state();
         state.driven = false;
+        // Nobody is left who would take it away on time: the next ask finds somebody.
+        self.shared.slot.store(None);
         let grant = state.pending.take().or(self.flying);
         drop(state);
         if let Some(grant) = grant {

@@ -1,7 +1,8 @@
 //! The keeper: the thin shell around the [state machine](crate::machine) that does the input and output.
 //!
-//! While a token is good, a caller takes it from a snapshot and meets no lock. Everything else goes through one
-//! mutex, which is never held across an await. A task exists only while there is something to wait for: a request
+//! While a token is good, a caller takes it from a snapshot, reads one clock and meets no lock: the wall clock says whether
+//! the machine was suspended, and the task takes the snapshot away when the steady clock calls the token old. Everything
+//! else goes through one mutex, which is never held across an await. A task exists only while there is something to wait for: a request
 //! in flight or the time of the next one. It belongs to the runtime of the caller that made it necessary; if that
 //! runtime ends, the next caller's carries on.
 
@@ -21,12 +22,13 @@ mod tests;
 
 use std::fmt;
 use std::future::ready;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokenry_core::Secret;
+use tokenry_core::{Secret, Timestamp};
 use tokio::sync::{Notify, broadcast, watch};
 
 pub use self::builder::KeeperBuilder;
@@ -46,7 +48,7 @@ use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
 ///
 /// ```no_run
 /// use tokenry_client::{Credentials, Keeper, Provider};
-/// use tokenry_core::Secret;
+/// use tokenry_core::{Secret, Timestamp};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let secret = Secret::new(std::fs::read_to_string("client_secret")?.trim());
@@ -75,7 +77,7 @@ struct Shared {
     id: u64,
     /// The token that may be handed out without asking the machine.
     slot: ArcSwapOption<Slot>,
-    /// When a caller was last served from the slot, in milliseconds since the keeper began.
+    /// When a caller was last served from the slot, by the wall clock, in milliseconds.
     served_at: AtomicU64,
     state: Mutex<State>,
     /// Wakes the task after something it waits for has changed.
@@ -89,7 +91,8 @@ struct Shared {
 
 struct Slot {
     token: Token,
-    good_until: Duration,
+    /// By the wall clock. One that was set back knows nothing either.
+    good: Range<Timestamp>,
     /// The last request brought no token.
     failing: bool,
 }
@@ -153,14 +156,13 @@ impl Keeper {
         let shared = &self.0.0;
         let slot = shared.slot.load();
         let slot = slot.as_ref()?;
-        let now = shared.clock.now();
-        if now >= slot.good_until {
+        let now = shared.clock.wall();
+        if !slot.good.contains(&now) {
             return None;
         }
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         // Most calls come within the same millisecond as another; a load is cheaper than a store.
-        if shared.served_at.load(Ordering::Relaxed) < millis {
-            shared.served_at.store(millis, Ordering::Relaxed);
+        if shared.served_at.load(Ordering::Relaxed) != now.as_millis() {
+            shared.served_at.store(now.as_millis(), Ordering::Relaxed);
         }
         if slot.failing {
             metrics::count(&shared.counters.served_while_failing);
@@ -268,8 +270,13 @@ impl Shared {
     /// The time of the machine has come.
     fn tick(&self) {
         let mut state = self.state();
-        let at = Duration::from_millis(self.served_at.load(Ordering::Relaxed));
-        state.machine.step(Input::Served { at }, self.clock.now());
+        match self.served_at.load(Ordering::Relaxed) {
+            0 => {}
+            millis => {
+                let at = self.clock.at(Timestamp::from_millis(millis));
+                state.machine.step(Input::Served { at }, self.clock.now());
+            }
+        }
         let was_dormant = state.machine.good_until().is_none();
         let actions = state.machine.step(Input::Timer, self.clock.now());
         if !was_dormant && state.machine.good_until().is_none() && state.token.is_some() {
@@ -408,10 +415,18 @@ impl Shared {
                 }
             }
         }
-        let slot = state.machine.good_until().zip(state.token.clone());
-        let failing = state.last_error.is_some();
-        self.slot
-            .store(slot.map(|(good_until, token)| Arc::new(Slot { token, good_until, failing })));
+        self.publish(state);
+    }
+
+    /// Lets callers have the token without asking, for as long as it is good.
+    fn publish(&self, state: &State) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let good_until = state.machine.good_until().filter(|until| *until > now);
+        let slot = good_until.zip(state.token.clone()).map(|(until, token)| {
+            let good = wall..wall + (until - now);
+            Arc::new(Slot { token, good, failing: state.last_error.is_some() })
+        });
+        self.slot.store(slot);
     }
 
     fn tell(&self, event: Event) {

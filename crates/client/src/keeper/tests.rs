@@ -6,7 +6,9 @@ use tokenry_core::Timestamp;
 use tokio::time::Instant;
 
 use super::*;
-use crate::testing::{Server, answer, builder, builder_of, grant, grant_alone, pass, refusal};
+use crate::testing::{
+    BEGINNING, Server, answer, builder, builder_of, grant, grant_alone, pass, refusal,
+};
 use crate::{Defect, TransportError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -476,4 +478,46 @@ async fn a_keeper_counts_what_it_does() {
     assert!(failing > 0);
     assert_eq!(metrics.served_while_failing, failing);
     assert_eq!(metrics.good_for, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_276_either_clock_alone_takes_an_expired_token_away() {
+    let lifetime = Duration::from_secs(300);
+    let down =
+        || Server::new(|_, n| if n == 1 { Ok(grant_alone(1, 300)) } else { Ok(answer(503, "")) });
+    // The wall clock stands still.
+    let server = down();
+    let keeper = builder("truphone", &server).wall_clock(|| BEGINNING).build().unwrap();
+    keeper.token().await.unwrap();
+    pass(lifetime - Duration::from_secs(31)).await;
+    assert!(keeper.try_token().is_some());
+    pass(Duration::from_secs(2)).await;
+    assert!(keeper.try_token().is_none());
+    // The steady clock stands still: the machine is suspended.
+    let ahead = Arc::new(AtomicU64::new(0));
+    let wall = ahead.clone();
+    let server = down();
+    let keeper = builder("truphone", &server)
+        .wall_clock(move || BEGINNING + Duration::from_secs(wall.load(Ordering::Relaxed)))
+        .build()
+        .unwrap();
+    keeper.token().await.unwrap();
+    ahead.store(269, Ordering::Relaxed);
+    assert!(keeper.try_token().is_some());
+    ahead.store(271, Ordering::Relaxed);
+    assert!(keeper.try_token().is_none());
+    // It was set back: nobody knows how old the token is, until both clocks have been asked.
+    ahead.store(0, Ordering::Relaxed);
+    let server = down();
+    let wall = ahead.clone();
+    let keeper = builder("truphone", &server)
+        .wall_clock(move || BEGINNING + Duration::from_secs(3600 - wall.load(Ordering::Relaxed)))
+        .build()
+        .unwrap();
+    keeper.token().await.unwrap();
+    ahead.store(3000, Ordering::Relaxed);
+    assert!(keeper.try_token().is_none());
+    keeper.token().await.unwrap();
+    assert_eq!(server.count(), 1);
+    assert!(keeper.try_token().is_some());
 }
