@@ -1,11 +1,14 @@
-//! How fast Tokenry issues, against what the signature alone allows and against its peers.
+//! How fast Tokenry is, against what the machine allows and against its peers.
 //!
-//! `tokenry-bench issue` measures and writes the report; `cargo xtask bench issue` runs it. The other commands are the
-//! processes that it starts, each on a core of its own: the bound (`bound`), the load (`load`), the bare log (`rows`).
+//! `tokenry-bench issue` measures the server and `tokenry-bench client` the keeper, and each writes a report; `cargo xtask
+//! bench issue` runs it. The other commands are the processes that these start, each on a core of its own: the bound
+//! (`bound`), the load (`load`), the bare log (`rows`).
 
 use std::process::ExitCode;
 
 mod bound;
+mod chart;
+mod client;
 mod clock;
 mod issue;
 mod load;
@@ -13,15 +16,19 @@ mod machine;
 mod peers;
 mod problem;
 mod process;
+mod report;
 mod rounds;
 mod rows;
+mod suite;
 mod tokenry;
 
 use problem::{Problem, Result};
 
 const HELP: &str = "\
 tokenry-bench issue [--quick] [--rounds N] [--seconds N] [--only PART]... [--log LEVEL] [--no-report] [--list]
-    Measures how fast Tokenry issues, and prints the report; a whole run also writes it to docs/benchmarks.md.
+tokenry-bench client …the same
+    Measures how fast Tokenry issues (`issue`) or keeps tokens (`client`), and prints the report; a whole run also writes
+    it to docs/benchmarks.md or docs/benchmarks-client.md.
       --quick        two rounds of one second, small growth: says whether it runs, not how fast
       --rounds N     rounds (default 5)
       --seconds N    how long each measurement lasts (default 3), after one second that does not count
@@ -55,7 +62,8 @@ fn run(args: &[String]) -> Result<()> {
     // One thread: the benchmark pins processes, and what it starts dies with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command.as_str() {
-        "issue" => runtime.block_on(issue::run(&issue::Options::parse(rest)?)),
+        "issue" => runtime.block_on(issue::run(rest)),
+        "client" => runtime.block_on(client::run(rest)),
         "bound" => runtime.block_on(bound::run(rest)),
         "load" => runtime.block_on(load::run()),
         "rows" => rows::run(rest),

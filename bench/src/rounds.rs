@@ -137,7 +137,7 @@ pub(crate) async fn interleave(
         }
         let said: Vec<String> = all
             .iter()
-            .map(|s| format!("{} {}", s.name, crate::issue::thousands(s.rates[round])))
+            .map(|s| format!("{} {}", s.name, crate::report::thousands(s.rates[round])))
             .collect();
         eprintln!("  round {}/{}: {}", round + 1, settings.rounds, said.join(", "));
     }

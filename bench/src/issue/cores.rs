@@ -1,8 +1,9 @@
 //! Two cores against one.
 
-use super::{Bench, Line, thousands};
+use super::{Bench, Line};
 use crate::load::{Outcome, Plan};
 use crate::problem::Result;
+use crate::report::thousands;
 use crate::rounds::{self, Spread};
 use crate::tokenry::{Installation, Realm, Serve, Server};
 

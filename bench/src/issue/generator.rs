@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Bench, Line, thousands};
+use super::{Bench, Line};
 use crate::load::RequestPlan;
 use crate::load::request::client_credentials;
 use crate::problem::{Problem, Result};
 use crate::process::Launch;
+use crate::report::thousands;
 use crate::rounds::{self, Series, Spread};
 use crate::tokenry::plan;
 

@@ -6,10 +6,11 @@ use tokenry_core::{Client, MasterKey, Realm, Timestamp};
 use tokenry_store::Change;
 
 use super::footprint::mib;
-use super::{Bench, Line, thousands};
+use super::{Bench, Line};
 use crate::load::request::{client_id, client_secret, realm_of};
 use crate::load::{Plan, RequestPlan};
 use crate::problem::{Doing as _, Problem, Result};
+use crate::report::thousands;
 use crate::rounds::{self, Contender, interleave};
 use crate::tokenry::{Installation, Serve, Server};
 

@@ -1,13 +1,11 @@
 //! `issue`: measures how fast Tokenry issues, part by part, and reports it.
 
-mod chart;
 mod cores;
 mod footprint;
 mod generator;
 mod growth;
 mod overload;
 mod refresh;
-mod report;
 mod reuse;
 mod sign;
 mod timing;
@@ -16,15 +14,14 @@ mod tls;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::machine::Machine;
 use crate::problem::{Doing as _, Problem, Result};
 use crate::process::{Launch, Process};
+use crate::report::{Line, Page, Report};
 use crate::rounds::Settings;
-use crate::tokenry::{Binary, Installation, Realm, workspace};
-pub(crate) use report::thousands;
-use report::{Line, Report};
+use crate::suite::{self, Options, Suite};
+use crate::tokenry::{Binary, Installation, Realm};
 
 /// The parts of the benchmark, in the order they run, and what each measures.
 const PARTS: [(&str, &str); 15] = [
@@ -45,84 +42,17 @@ const PARTS: [(&str, &str); 15] = [
     ("timing", "whether the time of a refusal says that a client exists"),
 ];
 
-/// What is asked for on the command line.
-#[derive(Debug)]
-pub(crate) struct Options {
-    quick: bool,
-    rounds: Option<usize>,
-    seconds: Option<f64>,
-    only: Vec<String>,
-    log_level: Option<String>,
-    report: bool,
-    list: bool,
-}
-
-impl Options {
-    pub(crate) fn parse(args: &[String]) -> Result<Self> {
-        let mut options = Self {
-            quick: false,
-            rounds: None,
-            seconds: None,
-            only: Vec::new(),
-            log_level: None,
-            report: true,
-            list: false,
-        };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let mut value =
-                || args.next().ok_or_else(|| Problem::new(format!("`{arg}` needs a value")));
-            match arg.as_str() {
-                "--quick" => options.quick = true,
-                "--list" => options.list = true,
-                "--no-report" => options.report = false,
-                "--rounds" => options.rounds = Some(value()?.parse().doing(arg)?),
-                "--seconds" => options.seconds = Some(value()?.parse().doing(arg)?),
-                "--log" => options.log_level = Some(value()?.clone()),
-                "--only" => options.only.push(value()?.clone()),
-                other => return Err(Problem::new(format!("`issue` has no option `{other}`"))),
-            }
-        }
-        if let Some(unknown) =
-            options.only.iter().find(|name| !PARTS.iter().any(|(part, _)| part == name))
-        {
-            return Err(Problem::new(format!("no part is called `{unknown}`; see `--list`")));
-        }
-        // Everything ends by itself.
-        if options.rounds.is_some_and(|n| !(1..=100).contains(&n))
-            || options.seconds.is_some_and(|n| !(0.1..=60.0).contains(&n))
-        {
-            return Err(Problem::new("1 to 100 rounds, of 0.1 to 60 seconds each"));
-        }
-        Ok(options)
-    }
-
-    fn settings(&self) -> Settings {
-        let (rounds, seconds, warmup) = if self.quick { (2, 1.0, 0.5) } else { (5, 3.0, 1.0) };
-        Settings {
-            rounds: self.rounds.unwrap_or(rounds),
-            warmup: Duration::from_secs_f64(warmup),
-            measure: Duration::from_secs_f64(self.seconds.unwrap_or(seconds)),
-            load_core: "1".to_owned(),
-            server_core: "0".to_owned(),
-        }
-    }
-}
+/// This benchmark.
+pub(crate) const SUITE: Suite = Suite {
+    name: "issue",
+    parts: &PARTS,
+    page: Page { file: "benchmarks.md", charts: "benchmarks", head: include_str!("head.md") },
+};
 
 /// Runs until it is done or told to end; either way nothing of it stays.
-pub(crate) async fn run(options: &Options) -> Result<()> {
-    if options.list {
-        for (part, about) in PARTS {
-            println!("{part:<16}{about}");
-        }
-        return Ok(());
-    }
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        done = measure(options) => done,
-        _ = tokio::signal::ctrl_c() => Err(Problem::new("interrupted")),
-        _ = terminate.recv() => Err(Problem::new("told to end")),
-    }
+pub(crate) async fn run(args: &[String]) -> Result<()> {
+    let options = Options::parse(&SUITE, args)?;
+    suite::run(&SUITE, &options, measure(&options)).await
 }
 
 /// What all parts share.
@@ -153,7 +83,7 @@ async fn measure(options: &Options) -> Result<()> {
         machine,
     };
     for (part, about) in PARTS {
-        if !options.only.is_empty() && !options.only.iter().any(|only| only == part) {
+        if !options.wants(part) {
             continue;
         }
         eprintln!("{part}: {about}");
@@ -163,11 +93,8 @@ async fn measure(options: &Options) -> Result<()> {
         }
     }
     print!("{}", bench.report.text(&bench.machine, &bench.settings));
-    // A page that shows a part, or what was measured in a hurry, would mislead.
-    if options.report && options.only.is_empty() && !options.quick {
-        let docs = workspace().join("docs");
-        bench.report.write(&docs, &bench.machine, &bench.settings)?;
-        eprintln!("written to docs/benchmarks.md");
+    if options.is_whole() {
+        bench.report.write(&SUITE.page, &bench.machine, &bench.settings)?;
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::footprint::mib;
-use super::{Bench, Line, thousands};
+use super::{Bench, Line};
 use crate::load::Plan;
 use crate::problem::Result;
+use crate::report::thousands;
 use crate::rounds::{self, Settings, Spread, troubles};
 use crate::tokenry::{Realm, Serve, plan};
 

@@ -115,7 +115,7 @@ pub(super) async fn rotate(bench: &mut Bench) -> Result<()> {
         ..Series::default()
     };
     let part = "rotate";
-    let median = |series: &Series| super::thousands(Spread::of(&series.rates).median);
+    let median = |series: &Series| crate::report::thousands(Spread::of(&series.rates).median);
     bench.report.add(Line::told(
         part,
         "the bare log: 64 rows of rotations to a commit, durable on SQLite",

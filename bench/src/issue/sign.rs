@@ -1,10 +1,10 @@
 //! client_credentials with Basic, answered with a JWT: the bound, Tokenry, and the peers that have the algorithm.
 
-use super::report::Speed;
 use super::{Bench, Line};
 use crate::load::Plan;
 use crate::peers::{Kind, Peer};
 use crate::problem::{Problem, Result};
+use crate::report::Speed;
 use crate::rounds::{self, Contender, Series, Settings, interleave};
 use crate::tokenry::{Realm, Serve, plan};
 

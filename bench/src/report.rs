@@ -1,12 +1,22 @@
 //! The report: lines with targets, speeds, and where they are written.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use super::chart;
+use crate::chart;
 use crate::machine::Machine;
 use crate::problem::Result;
 use crate::rounds::{Series, Settings, Spread};
+use crate::tokenry::workspace;
+
+/// A page below `docs`.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) file: &'static str,
+    /// The folder of its charts.
+    pub(crate) charts: &'static str,
+    /// What stands before the figures.
+    pub(crate) head: &'static str,
+}
 
 /// Everything that was measured.
 #[derive(Default)]
@@ -198,15 +208,20 @@ impl Report {
         out
     }
 
-    /// Writes `benchmarks.md` and its charts.
-    pub(crate) fn write(&self, docs: &Path, machine: &Machine, settings: &Settings) -> Result<()> {
-        let charts = docs.join("benchmarks");
+    /// Writes a page and its charts.
+    pub(crate) fn write(&self, page: &Page, machine: &Machine, settings: &Settings) -> Result<()> {
+        let docs = workspace().join("docs");
+        let charts = docs.join(page.charts);
         std::fs::create_dir_all(&charts)?;
-        let mut text = include_str!("report/head.md").to_owned();
+        let mut text = page.head.to_owned();
         let _ = writeln!(text, "\n## The run\n\n{}", circumstances(machine, settings));
         if !self.speeds.is_empty() {
             std::fs::write(charts.join("speed.svg"), chart::speeds(&self.speeds))?;
-            text.push_str("\n![Tokens a second on one core, by algorithm](benchmarks/speed.svg)\n");
+            let _ = writeln!(
+                text,
+                "\n![Tokens a second on one core, by algorithm]({}/speed.svg)",
+                page.charts
+            );
             text.push_str(&self.speeds_table());
         }
         let shares: Vec<chart::Share<'_>> = self
@@ -216,12 +231,15 @@ impl Report {
             .collect();
         if !shares.is_empty() {
             std::fs::write(charts.join("shares.svg"), chart::shares(&shares))?;
-            text.push_str(
-                "\n## What should be\n\n![Shares and their targets](benchmarks/shares.svg)\n",
+            let _ = writeln!(
+                text,
+                "\n## What should be\n\n![Shares and their targets]({}/shares.svg)",
+                page.charts
             );
         }
         text.push_str(&self.lines_table());
-        std::fs::write(docs.join("benchmarks.md"), text)?;
+        std::fs::write(docs.join(page.file), text)?;
+        eprintln!("written to docs/{}", page.file);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::report::{Speed, thousands};
+use crate::report::{Speed, thousands};
 
 /// What, what it is, and what it should be at least.
 pub(crate) type Share<'a> = (&'a str, f64, f64);
