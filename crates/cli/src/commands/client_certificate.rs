@@ -17,7 +17,7 @@ use tokenry_core::{Client, Timestamp};
 use tokenry_store::Change;
 
 use super::Outcome;
-use super::secret::{self, duration, has_room};
+use super::credential::{Existing, Holder, Terms};
 use crate::args::Global;
 use crate::diagnostic::{Diagnostic, plain, quoted};
 use crate::edge;
@@ -40,36 +40,17 @@ pub(crate) enum Command {
     /// sends `client_id`, is the client. The server has to ask for certificates: `client_certificates = true` in `[tls]`,
     /// or `client_certificate_header` behind a proxy.
     Add {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
+        #[command(flatten)]
+        holder: Holder,
         #[command(flatten)]
         which: Which,
-        /// What people call it, such as where it is used.
-        #[arg(long, default_value = "")]
-        label: String,
-        /// Good for this long, such as 90d; without it until it is removed, or as long as the certificate itself.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        expires_in: Option<Duration>,
+        #[command(flatten)]
+        terms: Terms,
     },
     /// Lists certificates and names.
-    List {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-    },
+    List(Holder),
     /// Removes a certificate or a name: no token is obtained with it any more.
-    Remove {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-        /// Its identifier, as `list` shows it.
-        #[arg(allow_hyphen_values = true)]
-        credential: String,
-    },
+    Remove(Existing),
 }
 
 /// One of six.
@@ -101,40 +82,32 @@ pub(crate) struct Which {
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::Add { realm, client, which, label, expires_in } => {
-            let client = installation.client(realm, client)?;
-            has_room(client, label)?;
-            let credential = which.credential(label, *expires_in)?;
+        Command::Add { holder, which, terms } => {
+            let client = holder.with_room(&installation, terms)?;
+            let credential = which.credential(terms)?;
             is_new(client, &credential)?;
-            warn_where_it_means_nothing(&installation, realm, &credential, output);
+            warn_where_it_means_nothing(&installation, &client.realm, &credential, output);
             let json = described(&credential);
             let text = format!("added certificate {} of client {}", credential.id, client.id);
-            let (realm, client) = (realm.clone(), client.id.clone());
+            let (realm, client) = (client.realm.clone(), client.id.clone());
             let json = json!({ "realm": realm, "client": client, "certificate": json });
             let change = Change::PutCredential { realm, client, credential };
             installation.change_unchanged(vec![change]).await?;
             output.done(&json, || text)?;
         }
-        Command::List { realm, client } => list(installation.client(realm, client)?, output)?,
-        Command::Remove { realm, client, credential } => {
-            let client = installation.client(realm, client)?;
-            secret::remove(&installation, client, credential, output).await?;
-        }
+        Command::List(holder) => list(holder.find(&installation)?, output)?,
+        Command::Remove(existing) => existing.remove(&installation, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Which {
-    fn credential(
-        &self,
-        label: &str,
-        expires_in: Option<Duration>,
-    ) -> Result<Credential, Diagnostic> {
+    fn credential(&self, terms: &Terms) -> Result<Credential, Diagnostic> {
         let now = edge::now();
-        let expires_at = expires_in.map(|duration| now + duration);
+        let expires_at = terms.expires_in.map(|duration| now + duration);
         let credential = |id: String, kind| Credential {
             id,
-            label: label.to_owned(),
+            label: terms.label.clone(),
             kind,
             not_before: Timestamp::EPOCH,
             expires_at,

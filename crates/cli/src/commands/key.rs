@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +13,7 @@ use tokenry_core::{Client, Secret, Timestamp};
 use tokenry_store::Change;
 
 use super::Outcome;
-use super::secret::{self, duration, has_room};
+use super::credential::{Existing, Holder, Terms};
 use crate::args::Global;
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::edge;
@@ -28,10 +27,8 @@ pub(crate) enum Command {
     ///
     /// The client signs an assertion with the private half for each token request, and nobody else ever sees that.
     Add {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
+        #[command(flatten)]
+        holder: Holder,
         /// The public key as a JWK with `alg`, in a file, or on standard input if it is `-`.
         #[arg(long, value_name = "FILE", required_unless_present = "generate_to")]
         jwk: Option<PathBuf>,
@@ -41,30 +38,13 @@ pub(crate) enum Command {
         /// What the generated key signs with.
         #[arg(long, value_name = "ALG", default_value = "ES256", value_parser = algorithm)]
         algorithm: Algorithm,
-        /// What people call it, such as where it is used.
-        #[arg(long, default_value = "")]
-        label: String,
-        /// Good for this long, such as 90d; without it until it is removed.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        expires_in: Option<Duration>,
+        #[command(flatten)]
+        terms: Terms,
     },
     /// Lists keys.
-    List {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-    },
+    List(Holder),
     /// Removes a key: no token is obtained with it any more.
-    Remove {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-        /// The key's identifier, as `list` shows it.
-        #[arg(allow_hyphen_values = true)]
-        credential: String,
-    },
+    Remove(Existing),
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
@@ -77,9 +57,8 @@ fn algorithm(text: &str) -> Result<Algorithm, String> {
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::Add { realm, client, jwk, generate_to, algorithm, label, expires_in } => {
-            let client = installation.client(realm, client)?;
-            has_room(client, label)?;
+        Command::Add { holder, jwk, generate_to, algorithm, terms } => {
+            let client = holder.with_room(&installation, terms)?;
             let (jwk, private) = match (jwk, generate_to) {
                 (Some(path), _) => (read(path)?, None),
                 (None, Some(path)) => {
@@ -88,19 +67,19 @@ pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> O
                 }
                 (None, None) => return Err(Diagnostic::error("a key is needed").into()),
             };
-            let credential = credential(client, &jwk, label, *expires_in)?;
+            let credential = credential(client, &jwk, terms)?;
             if let Some((path, private)) = &private {
                 edge::hand_over(path, private, "the private key")?;
             }
             let json = json!({
-                "realm": realm, "client": client.id, "credential": credential.id, "kid": jwk.kid(),
-                "algorithm": jwk.algorithm().as_str(), "label": label,
+                "realm": client.realm, "client": client.id, "credential": credential.id, "kid": jwk.kid(),
+                "algorithm": jwk.algorithm().as_str(), "label": terms.label,
                 "expires_at": credential.expires_at.map(edge::date),
                 "file": private.as_ref().map(|(path, _)| path),
             });
             let text = format!("added key {} of client {}", credential.id, client.id);
             let change = Change::PutCredential {
-                realm: realm.clone(),
+                realm: client.realm.clone(),
                 client: client.id.clone(),
                 credential,
             };
@@ -114,11 +93,8 @@ pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> O
                 None => text,
             })?;
         }
-        Command::List { realm, client } => list(installation.client(realm, client)?, output)?,
-        Command::Remove { realm, client, credential } => {
-            let client = installation.client(realm, client)?;
-            secret::remove(&installation, client, credential, output).await?;
-        }
+        Command::List(holder) => list(holder.find(&installation)?, output)?,
+        Command::Remove(existing) => existing.remove(&installation, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -159,12 +135,7 @@ fn pem(key: &Pkcs8) -> Secret {
     Secret::new(pem)
 }
 
-fn credential(
-    client: &Client,
-    jwk: &Jwk,
-    label: &str,
-    expires_in: Option<Duration>,
-) -> Result<Credential, Diagnostic> {
+fn credential(client: &Client, jwk: &Jwk, terms: &Terms) -> Result<Credential, Diagnostic> {
     let thumbprint = jwk.thumbprint();
     let keys = || keys(client).map(|(_, jwk)| jwk);
     if keys().any(|own| own.thumbprint() == thumbprint || own.kid() == jwk.kid()) {
@@ -174,10 +145,10 @@ fn credential(
     let now = edge::now();
     Ok(Credential {
         id: thumbprint.chars().take(CREDENTIAL_ID_LEN).collect(),
-        label: label.to_owned(),
+        label: terms.label.clone(),
         kind: CredentialKind::PublicKey { jwk: jwk.to_json().into() },
         not_before: Timestamp::EPOCH,
-        expires_at: expires_in.map(|duration| now + duration),
+        expires_at: terms.expires_in.map(|duration| now + duration),
         created_at: now,
     })
 }

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod client_certificate;
 pub(crate) mod completions;
+mod credential;
 pub(crate) mod curl;
 pub(crate) mod demo;
 pub(crate) mod init;

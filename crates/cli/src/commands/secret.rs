@@ -2,22 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tokenry_core::client::{
-    Credential, CredentialKind, MAX_CREDENTIALS, MAX_LABEL, generate_secret, is_high_entropy,
-    is_label,
-};
+use tokenry_core::client::{Credential, CredentialKind, generate_secret, is_high_entropy};
 use tokenry_core::{Client, Secret, Timestamp};
 use tokenry_store::Change;
 
 use super::Outcome;
+use super::credential::{Existing, Holder, Terms};
 use crate::args::Global;
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::edge;
-use crate::installation::{Installation, not_there};
+use crate::installation::Installation;
 use crate::output::{Output, table};
 
 /// What can be done with the secrets of a client.
@@ -25,16 +22,10 @@ use crate::output::{Output, table};
 pub(crate) enum Command {
     /// Adds a secret. A generated one is printed, this once; the others of the client stay good.
     Add {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-        /// What people call it, such as where it is used.
-        #[arg(long, default_value = "")]
-        label: String,
-        /// Good for this long, such as 90d; without it until it is removed.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        expires_in: Option<Duration>,
+        #[command(flatten)]
+        holder: Holder,
+        #[command(flatten)]
+        terms: Terms,
         /// Take a secret that exists already from a file, or from standard input if it is `-`.
         #[arg(long, value_name = "FILE")]
         import_from: Option<PathBuf>,
@@ -43,49 +34,28 @@ pub(crate) enum Command {
         to: Option<PathBuf>,
     },
     /// Lists secrets, without what is secret about them.
-    List {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-    },
+    List(Holder),
     /// Removes a secret: no token is obtained with it any more.
     ///
     /// Nothing else of the client changes. Refresh tokens that were given to whoever knew the secret stay good for
     /// whoever has another secret of the client (or none, where the realm lets refreshes go without): `tokenry client
     /// revoke` ends those. Access tokens live out their life.
-    Remove {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-        /// The secret's identifier, as `list` shows it.
-        #[arg(allow_hyphen_values = true)]
-        credential: String,
-    },
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    crate::duration::parse(text)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "a duration is such as `24h` or `90d`".to_owned())
+    Remove(Existing),
 }
 
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::Add { realm, client, label, expires_in, import_from, to } => {
-            let client = installation.client(realm, client)?;
+        Command::Add { holder, terms, import_from, to } => {
+            let client = holder.with_room(&installation, terms)?;
             let origin = match import_from {
                 Some(path) => Origin::Imported(edge::read_secret(path, "the secret")?),
                 None => Origin::Generated { to: to.as_deref() },
             };
-            add(&installation, client, label, *expires_in, origin, output).await?;
+            add(&installation, client, terms, origin, output).await?;
         }
-        Command::List { realm, client } => list(installation.client(realm, client)?, output)?,
-        Command::Remove { realm, client, credential } => {
-            remove(&installation, installation.client(realm, client)?, credential, output).await?;
-        }
+        Command::List(holder) => list(holder.find(&installation)?, output)?,
+        Command::Remove(existing) => existing.remove(&installation, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -101,12 +71,10 @@ enum Origin<'a> {
 async fn add(
     installation: &Installation,
     client: &Client,
-    label: &str,
-    expires_in: Option<Duration>,
+    terms: &Terms,
     origin: Origin<'_>,
     output: Output,
 ) -> Result<(), Diagnostic> {
-    has_room(client, label)?;
     let (id, generated) = generate_secret(&edge::random()?);
     let secret = match &origin {
         Origin::Imported(secret) => secret,
@@ -114,10 +82,10 @@ async fn add(
     };
     let kind = digested(installation, client, secret)?;
     let now = edge::now();
-    let expires_at = expires_in.map(|duration| now + duration);
+    let expires_at = terms.expires_in.map(|duration| now + duration);
     let credential = Credential {
         id: id.clone(),
-        label: label.to_owned(),
+        label: terms.label.clone(),
         kind,
         not_before: Timestamp::EPOCH,
         expires_at,
@@ -129,7 +97,7 @@ async fn add(
     }
     let (realm, client) = (client.realm.clone(), client.id.clone());
     let mut json = json!({
-        "realm": realm, "client": client, "credential": id, "label": label, "expires_at": expires_at.map(edge::date),
+        "realm": realm, "client": client, "credential": id, "label": terms.label, "expires_at": expires_at.map(edge::date),
     });
     let change = Change::PutCredential { realm: realm.clone(), client: client.clone(), credential };
     let stored = installation.change_unchanged(vec![change]).await;
@@ -158,24 +126,6 @@ async fn add(
             }
         }
     }
-}
-
-/// A further credential is admitted, under this label.
-pub(super) fn has_room(client: &Client, label: &str) -> Result<(), Diagnostic> {
-    if !is_label(label) {
-        return Err(Diagnostic::error(format!(
-            "a label has up to {MAX_LABEL} printable characters"
-        )));
-    }
-    if client.credentials.len() >= MAX_CREDENTIALS {
-        let message = format!(
-            "client {} has {MAX_CREDENTIALS} secrets and keys, which is the most",
-            quoted(&client.id)
-        );
-        let help = "remove one that is no longer used: `tokenry client secret list` and `client key list` show them";
-        return Err(Diagnostic::error(message).help(help));
-    }
-    Ok(())
 }
 
 /// The secret as it is stored, if it is good enough for that and new.
@@ -229,29 +179,4 @@ fn list(client: &Client, output: Output) -> Result<(), Diagnostic> {
         });
         table(["SECRET", "LABEL", "STATE", "CREATED", "EXPIRES"], rows)
     })
-}
-
-/// Removes a secret or a key.
-pub(super) async fn remove(
-    installation: &Installation,
-    client: &Client,
-    credential: &str,
-    output: Output,
-) -> Result<(), Diagnostic> {
-    let known = || client.credentials.iter().map(|c| c.id.as_str());
-    if !known().any(|id| id == credential) {
-        let what = format!("secret {} of client {}", quoted(credential), quoted(&client.id));
-        return Err(not_there(
-            &what,
-            credential,
-            known(),
-            "`tokenry client secret list` shows those there are",
-        ));
-    }
-    let (realm, client) = (client.realm.clone(), client.id.clone());
-    let json = json!({ "removed": { "realm": realm, "client": client, "credential": credential } });
-    let text = format!("removed secret {credential} of client {client}");
-    let change = Change::RemoveCredential { realm, client, credential: credential.to_owned() };
-    installation.change_unchanged(vec![change]).await?;
-    output.done(&json, || text)
 }

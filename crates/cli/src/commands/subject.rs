@@ -1,7 +1,6 @@
 //! `tokenry client subject`: what other issuers call a client, so that it needs neither secret nor key of its own.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,7 +12,7 @@ use tokenry_core::{Client, Timestamp};
 use tokenry_store::Change;
 
 use super::Outcome;
-use super::secret::{self, duration, has_room};
+use super::credential::{Existing, Holder, Terms};
 use crate::args::Global;
 use crate::diagnostic::{Diagnostic, did_you_mean, quoted};
 use crate::edge;
@@ -28,10 +27,8 @@ pub(crate) enum Command {
     /// The client then authenticates with a token of that issuer as its client assertion: a Kubernetes service account,
     /// a CI job, a SPIFFE workload. The realm file has to trust the issuer, in `[[realm.trusts]]`.
     Add {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
+        #[command(flatten)]
+        holder: Holder,
         /// The trusted issuer, by its name in the realm file.
         #[arg(long, value_name = "NAME")]
         trust: String,
@@ -39,59 +36,38 @@ pub(crate) enum Command {
         /// `spiffe://prod.example/shop/billing`.
         #[arg(long, value_name = "SUB")]
         subject: String,
-        /// What people call it, such as where it is used.
-        #[arg(long, default_value = "")]
-        label: String,
-        /// Good for this long, such as 90d; without it until it is removed.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        expires_in: Option<Duration>,
+        #[command(flatten)]
+        terms: Terms,
     },
     /// Lists subjects.
-    List {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-    },
+    List(Holder),
     /// Removes a subject: no token is obtained with it any more.
-    Remove {
-        /// The realm.
-        realm: String,
-        /// The client's identifier.
-        client: String,
-        /// The subject's identifier, as `list` shows it.
-        #[arg(allow_hyphen_values = true)]
-        credential: String,
-    },
+    Remove(Existing),
 }
 
 pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> Outcome {
     let installation = Installation::open(global, output).await?;
     match command {
-        Command::Add { realm, client, trust, subject, label, expires_in } => {
-            let issuer = issuer(installation.realm(realm)?, trust)?;
-            let client = installation.client(realm, client)?;
-            has_room(client, label)?;
-            let credential = credential(client, &issuer, subject, label, *expires_in)?;
+        Command::Add { holder, trust, subject, terms } => {
+            let issuer = issuer(installation.realm(&holder.realm)?, trust)?;
+            let client = holder.with_room(&installation, terms)?;
+            let credential = credential(client, &issuer, subject, terms)?;
             let json = json!({
-                "realm": realm, "client": client.id, "credential": credential.id, "issuer": issuer,
-                "subject": subject, "label": label,
+                "realm": client.realm, "client": client.id, "credential": credential.id, "issuer": issuer,
+                "subject": subject, "label": terms.label,
                 "expires_at": credential.expires_at.map(edge::date),
             });
             let text = format!("client {} is known as {subject} of {issuer}", client.id);
             let change = Change::PutCredential {
-                realm: realm.clone(),
+                realm: client.realm.clone(),
                 client: client.id.clone(),
                 credential,
             };
             installation.change_unchanged(vec![change]).await?;
             output.done(&json, || text)?;
         }
-        Command::List { realm, client } => list(installation.client(realm, client)?, output)?,
-        Command::Remove { realm, client, credential } => {
-            let client = installation.client(realm, client)?;
-            secret::remove(&installation, client, credential, output).await?;
-        }
+        Command::List(holder) => list(holder.find(&installation)?, output)?,
+        Command::Remove(existing) => existing.remove(&installation, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -112,8 +88,7 @@ fn credential(
     client: &Client,
     issuer: &str,
     subject: &str,
-    label: &str,
-    expires_in: Option<Duration>,
+    terms: &Terms,
 ) -> Result<Credential, Diagnostic> {
     if !(1..=1000).contains(&subject.len()) {
         return Err(Diagnostic::error("a subject has 1 to 1000 bytes"));
@@ -127,10 +102,10 @@ fn credential(
     let id = BASE64_URL_SAFE_NO_PAD.encode(edge::random::<6>()?);
     Ok(Credential {
         id,
-        label: label.to_owned(),
+        label: terms.label.clone(),
         kind: CredentialKind::Federated { issuer: issuer.into(), subject: subject.into() },
         not_before: Timestamp::EPOCH,
-        expires_at: expires_in.map(|duration| now + duration),
+        expires_at: terms.expires_in.map(|duration| now + duration),
         created_at: now,
     })
 }
