@@ -49,6 +49,10 @@ impl Binary {
         Ok(Self { path, log_level: log_level.map(str::to_owned) })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes an installation in a folder of its own below `parent`.
     pub(crate) async fn install(&self, parent: &Path) -> Result<Installation> {
         let folder = tempfile::tempdir_in(parent)?;

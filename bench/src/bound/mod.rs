@@ -60,6 +60,14 @@ pub(crate) async fn run(args: &[String]) -> Result<()> {
     tokio::task::LocalSet::new().run_until(accept(listener, kind, tls)).await
 }
 
+/// An access token such as the bound answers with.
+pub(crate) fn access_token() -> Result<String> {
+    let answer = Signer::new("ES256")?.answer(ISSUER, "bench", "read write");
+    let answer = answer.ok_or_else(|| Problem::new("no signature"))?;
+    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    Ok(answer["access_token"].as_str().unwrap_or_default().to_owned())
+}
+
 async fn accept(listener: TcpListener, kind: Rc<Kind>, tls: Option<TlsAcceptor>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;

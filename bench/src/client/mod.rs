@@ -1,5 +1,7 @@
 //! `client`: measures how fast tokens are kept, part by part, and reports it.
 
+mod proxy;
+mod storm;
 mod token;
 
 use crate::machine::Machine;
@@ -7,9 +9,14 @@ use crate::problem::{Problem, Result};
 use crate::report::{Line, Page, Report};
 use crate::rounds::Settings;
 use crate::suite::{self, Options, Suite};
+use crate::tokenry::Binary;
 
 /// The parts of the benchmark, in the order they run, and what each measures.
-const PARTS: [(&str, &str); 1] = [("token", "a token that is there, with its header")];
+const PARTS: [(&str, &str); 3] = [
+    ("token", "a token that is there, with its header"),
+    ("proxy", "the outbound proxy, against nginx with a fixed header"),
+    ("storm", "many that ask at once: tasks of one process, processes of one machine"),
+];
 
 /// This benchmark.
 const SUITE: Suite = Suite {
@@ -25,6 +32,7 @@ const SUITE: Suite = Suite {
 /// What all parts share.
 struct Bench {
     settings: Settings,
+    tokenry: Binary,
     machine: Machine,
     report: Report,
 }
@@ -40,7 +48,13 @@ async fn measure(options: &Options) -> Result<()> {
     if machine.cores < 2 {
         return Err(Problem::new("one core for what is measured and one for the load are needed"));
     }
-    let mut bench = Bench { settings: options.settings(), report: Report::default(), machine };
+    let folder = tempfile::tempdir()?;
+    let mut bench = Bench {
+        settings: options.settings(),
+        tokenry: Binary::build(folder.path(), options.log_level.as_deref()).await?,
+        report: Report::default(),
+        machine,
+    };
     for (part, about) in PARTS {
         if !options.wants(part) {
             continue;
@@ -62,7 +76,14 @@ impl Bench {
     async fn part(&mut self, part: &str) -> Result<()> {
         match part {
             "token" => token::measure(self).await,
+            "proxy" => proxy::measure(self).await,
+            "storm" => storm::measure(self).await,
             other => Err(Problem::new(format!("no part is called `{other}`"))),
         }
     }
+}
+
+/// Bytes in MiB.
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

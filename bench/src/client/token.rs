@@ -1,12 +1,12 @@
 //! What a caller pays for a token that is there.
 
+use std::future::ready;
 use std::hint::black_box;
-use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use tokenry_client::{Credentials, Keeper, Provider, TransportError};
+use tokenry_client::{Credentials, Keeper, Provider, Transport, TransportError};
 use tokenry_core::Secret;
 
 use super::Bench;
@@ -28,7 +28,8 @@ const REPEATS: usize = 5;
 const ACCESS_TOKEN_LENGTH: usize = 800;
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let keeper = keeper()?;
+    let keeper =
+        keeper(|_: Request<Bytes>| ready(Ok::<_, TransportError>(Response::new(answer()))))?;
     keeper.token().await.map_err(|error| Problem::new(error.to_string()))?;
     let header = HeaderValue::try_from("a".repeat(ACCESS_TOKEN_LENGTH))?;
     let bare = ArcSwap::from_pointee(header);
@@ -57,24 +58,19 @@ fn nanos<T>(call: impl Fn() -> T) -> f64 {
     began.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
 }
 
-/// A keeper whose server answers from memory.
-fn keeper() -> Result<Keeper> {
-    let body = Arc::new(Bytes::from(format!(
-        r#"{{"access_token":"{}","token_type":"Bearer","expires_in":3600}}"#,
-        "a".repeat(ACCESS_TOKEN_LENGTH)
-    )));
-    let transport = move |_: Request<Bytes>| {
-        let answer = Response::new(Bytes::clone(&body));
-        std::future::ready(Ok::<_, TransportError>(answer))
-    };
-    let made = Provider::at("https://as.example/token").map(|provider| {
-        Keeper::builder(provider, Credentials::client("bench", Secret::new("bench")))
-            .transport(transport)
-            .build()
-    });
-    match made {
-        Ok(Ok(keeper)) => Ok(keeper),
-        Ok(Err(error)) => Err(Problem::new(error.to_string())),
-        Err(error) => Err(Problem::new(error.to_string())),
-    }
+/// What a token endpoint answers.
+pub(super) fn answer() -> Bytes {
+    let token = "a".repeat(ACCESS_TOKEN_LENGTH);
+    let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#);
+    Bytes::from(body)
+}
+
+/// A keeper with a server in memory.
+pub(super) fn keeper(transport: impl Transport + 'static) -> Result<Keeper> {
+    let provider = Provider::at("https://as.example/token")
+        .map_err(|error| Problem::new(error.to_string()))?;
+    Keeper::builder(provider, Credentials::client("bench", Secret::new("bench")))
+        .transport(transport)
+        .build()
+        .map_err(|error| Problem::new(error.to_string()))
 }
