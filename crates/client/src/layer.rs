@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{Empty, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::dpop::{self, Complaint, DPOP};
+use crate::attempt::{Attempt, Verdict};
 use crate::token::BoxFuture;
-use crate::{AllowedHosts, Error, Keeper, Token, TokenSource};
+use crate::{AllowedHosts, Error, Keeper, TokenSource};
 
 /// Puts a token on requests to allowed hosts.
 ///
@@ -148,14 +147,6 @@ where
     }
 }
 
-/// What a request may still be repeated for.
-struct Repeats {
-    /// Another token.
-    token: bool,
-    /// A nonce.
-    nonce: bool,
-}
-
 async fn send<S, B, R>(
     mut inner: S,
     layer: BearerLayer,
@@ -168,52 +159,21 @@ where
     if !layer.hosts.allows(request.uri()) {
         return inner.call(request).await.map_err(BearerError::Inner);
     }
-    let mut token = layer.source.token().await.map_err(BearerError::Token)?;
-    let mut left = Repeats { token: true, nonce: true };
+    let mut attempt = Attempt::begin(&layer.source).await.map_err(BearerError::Token)?;
     loop {
-        let again = copy(&request);
+        let kept = copy(&request);
         let url = request.uri().clone();
-        attach(&mut request, &token).map_err(BearerError::Token)?;
+        let method = request.method().clone();
+        attempt.attach(&method, &url, request.headers_mut()).map_err(BearerError::Token)?;
         let response = inner.call(request).await.map_err(BearerError::Inner)?;
-        let new_nonce = token.note_dpop_nonce(&url, response.headers());
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        match dpop::complaint(response.headers()).filter(|_| token.is_bound()) {
-            // RFC 9449 §9: the token is as good as before.
-            Some(Complaint::Nonce) if new_nonce && std::mem::take(&mut left.nonce) => {}
-            Some(_) => return Ok(response),
-            None if std::mem::take(&mut left.token) => {
-                layer.source.invalidate(&token);
-                if again.is_none() {
-                    return Ok(response);
-                }
-                // No other token means that the 401 is the answer; a caller learns more from it than from our trouble.
-                let Ok(other) = layer.source.token().await else { return Ok(response) };
-                if other.access_token() == token.access_token() {
-                    return Ok(response);
-                }
-                token = other;
-            }
-            None => return Ok(response),
-        }
-        let Some(again) = again else { return Ok(response) };
+        let verdict =
+            attempt.judge(&url, response.status(), response.headers(), kept.is_some()).await;
+        let (Verdict::Repeat, Some(again)) = (verdict, kept) else { return Ok(response) };
         drop(response);
         request = again;
         let ready = std::future::poll_fn(|context| inner.poll_ready(context));
         ready.await.map_err(BearerError::Inner)?;
     }
-}
-
-/// Puts the token on a request, and what proves its possession, instead of whatever the caller had there.
-fn attach<B>(request: &mut Request<B>, token: &Token) -> Result<(), Error> {
-    let proof = token.dpop_proof(request.method(), request.uri())?;
-    let headers = request.headers_mut();
-    headers.insert(AUTHORIZATION, token.header().clone());
-    if let Some(proof) = proof {
-        headers.insert(DPOP, proof);
-    }
-    Ok(())
 }
 
 /// The request once more, if its body can be sent again.

@@ -15,6 +15,7 @@ pub mod config;
 pub mod machine;
 pub mod provider;
 
+mod attempt;
 #[cfg(test)]
 mod canary;
 mod clock;

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt;
 use tokenry_core::dpop::{self as proofs, Expected, Proof};
 use tokenry_core::{Secret, Timestamp};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
+use crate::dpop::DPOP;
 use crate::testing::{BEGINNING, Server, builder_of, grant_bound, pass};
 use crate::{Credentials, Provider};
 

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::sync::Mutex;
 
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt;
 use tower::{ServiceExt, service_fn};
 
