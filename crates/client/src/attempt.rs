@@ -11,6 +11,9 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::dpop::{self, Complaint, DPOP};
 use crate::{Error, Token, TokenSource};
 
+/// How the media types of gRPC begin, gRPC-Web's too.
+const GRPC: &[u8] = b"application/grpc";
+
 /// The status of a call, in the headers of an answer that has no messages, else in its trailers.
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -99,6 +102,13 @@ impl Attempt {
         }
     }
 
+    /// Looks at the trailers of an answer that was delivered. Too late to send anything again: messages were read.
+    pub(crate) fn see_trailers(&mut self, trailers: &HeaderMap) {
+        if is_grpc_refusal(trailers) && std::mem::take(&mut self.left.token) {
+            self.source.invalidate(&self.token);
+        }
+    }
+
     /// Withdraws the token, and takes the next one if the request can be sent with it.
     async fn replace(&mut self, can_repeat: bool) -> Verdict {
         self.source.invalidate(&self.token);
@@ -122,10 +132,9 @@ fn is_refusal(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 /// Whether headers are those of a gRPC answer.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"application/grpc"))
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..GRPC.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(GRPC))
 }
 
 /// Whether the headers or trailers of a gRPC answer say that its token is refused.

@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokenry_core::dpop::{self as proofs, Expected, Proof};
 use tokenry_core::{Secret, Timestamp};
 use tokio::time::Instant;

@@ -1,8 +1,9 @@
 use std::convert::Infallible;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
 
 use super::*;
@@ -33,6 +34,7 @@ impl Api {
                 .headers()
                 .get(AUTHORIZATION)
                 .map(|value| value.to_str().unwrap().to_owned());
+            assert!(!request.headers().contains_key("dpop"));
             let status = status(header.as_deref().unwrap_or_default());
             let host = request.uri().host().unwrap_or_default().to_owned();
             seen.lock().unwrap().push((host, header));
@@ -60,6 +62,7 @@ async fn the_token_replaces_what_the_caller_sent() {
     let mut request = to(GRAPHQL);
     request.headers_mut().append(AUTHORIZATION, "Basic one".parse().unwrap());
     request.headers_mut().append(AUTHORIZATION, "Basic two".parse().unwrap());
+    request.headers_mut().insert("dpop", "a proof for another".parse().unwrap());
     api.call(&keeper, request, |_| 200).await.unwrap();
     assert_eq!(api.seen(), [sent(TUINLY, "Bearer a1")]);
 }
