@@ -64,7 +64,7 @@ use crate::{AllowedHosts, Error, Keeper, TokenSource};
 /// # }
 /// ```
 ///
-/// For tonic's `Channel` see [`GrpcBearerLayer`].
+/// For tonic's `Channel` see [`GrpcBearerLayer`]; for reqwest, `BearerMiddleware` (feature `reqwest`).
 #[derive(Clone)]
 pub struct BearerLayer {
     source: Arc<dyn TokenSource>,

@@ -29,6 +29,8 @@ mod hosts;
 mod keeper;
 mod layer;
 mod metrics;
+#[cfg(feature = "reqwest")]
+mod middleware;
 mod randomness;
 mod replay;
 mod request;
@@ -49,6 +51,8 @@ pub use keeper::{BuildError, Keeper, KeeperBuilder};
 pub use layer::{Bearer, BearerError, BearerLayer, GrpcBearer, GrpcBearerLayer, GrpcBody};
 pub use machine::Grant;
 pub use metrics::KeeperMetrics;
+#[cfg(feature = "reqwest")]
+pub use middleware::{BearerMiddleware, MiddlewareError};
 pub use provider::{Provider, ProviderError};
 pub use replay::{REPLAY_LIMIT, Replay, ReplayBody, ReplayError, ReplayLayer, Replaying};
 pub use secret::{ReadSecret, SecretError, SecretSource, SecretSourceError};
