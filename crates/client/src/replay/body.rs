@@ -14,8 +14,9 @@ use super::Replay;
 /// A body that goes out as it comes in, and of which a copy is kept up to a limit.
 ///
 /// Its [`replay`](Replay::replay) begins with what was kept and goes on with the rest, trailers too. There is none once
-/// more than the limit was sent, nor after the body failed. Of all of them only the one that was begun last gets on;
-/// one before it fails, so that half of a body never looks like the whole.
+/// more than the limit was sent, nor after the body failed; and nothing is kept while no replay is there to be sent, as
+/// after the answer. Of all of them only the one that was begun last gets on; one before it fails, so that half of a
+/// body never looks like the whole.
 pub struct ReplayBody<B> {
     shared: Arc<Mutex<Shared<B>>>,
     /// Which of all replays this is, counted from 1 in the order in which they began. 0 before that.
@@ -122,11 +123,12 @@ impl<B> Shared<B> {
         rest.map(Bytes::copy_from_slice).map(Some).ok_or(ReplayError::NotKept)
     }
 
-    /// Remembers a piece.
-    fn keep(&mut self, piece: &Bytes) {
+    /// Remembers a piece, if there is room and anybody to send it again.
+    fn keep(&mut self, piece: &Bytes, is_wanted: bool) {
         self.read = self.read.saturating_add(piece.len() as u64);
         let limit = self.limit;
-        self.kept = self.kept.take().filter(|kept| piece.len() <= limit - kept.len().min(limit));
+        let has_room = |kept: &Vec<u8>| piece.len() <= limit - kept.len().min(limit);
+        self.kept = self.kept.take().filter(|kept| is_wanted && has_room(kept));
         if let Some(kept) = &mut self.kept {
             kept.extend_from_slice(piece);
         }
@@ -139,7 +141,11 @@ where
     B::Error: Into<BoxError>,
 {
     /// The next piece of the body, or that there is none.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BoxError>> {
+    fn poll(
+        &mut self,
+        is_wanted: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, BoxError>> {
         if self.end.is_some() {
             return Poll::Ready(Ok(None));
         }
@@ -151,7 +157,7 @@ where
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(mut data) => {
                     let piece = data.copy_to_bytes(data.remaining());
-                    self.keep(&piece);
+                    self.keep(&piece, is_wanted);
                     Ok(Some(piece))
                 }
                 Err(frame) => {
@@ -180,11 +186,13 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        // Whoever would send it again has a replay already; a stream of hours need not be remembered for nobody.
+        let is_wanted = Arc::strong_count(&this.shared) > 1;
         let mut shared = lock(&this.shared);
         shared.take_turn(&mut this.turn, context.waker())?;
         let piece = match shared.again(this.position)? {
             Some(piece) => Some(piece),
-            None => ready!(shared.poll(context))?,
+            None => ready!(shared.poll(is_wanted, context))?,
         };
         if let Some(piece) = piece {
             this.position = this.position.saturating_add(piece.len() as u64);

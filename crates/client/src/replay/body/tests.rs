@@ -109,6 +109,7 @@ async fn up_to_the_limit_it_can_be_sent_again_and_beyond_it_not() {
 #[tokio::test]
 async fn of_a_body_that_is_too_long_nothing_is_held() {
     let (pipe, mut first) = pipe(5);
+    let _kept = first.replay().unwrap();
     send(&pipe, "one ");
     send(&pipe, "two ");
     next(&mut first).await.unwrap();
@@ -119,6 +120,19 @@ async fn of_a_body_that_is_too_long_nothing_is_held() {
     send(&pipe, "3");
     next(&mut first).await.unwrap();
     assert!(first.replay().is_none());
+}
+
+#[tokio::test]
+async fn when_there_is_nobody_to_send_it_again_nothing_is_held() {
+    let (pipe, mut first) = pipe(REPLAY_LIMIT);
+    let kept = first.replay().unwrap();
+    send(&pipe, "one ");
+    next(&mut first).await.unwrap();
+    assert!(first.shared().kept.is_some());
+    drop(kept);
+    send(&pipe, "two");
+    assert_eq!(next(&mut first).await.unwrap(), "two");
+    assert!(first.shared().kept.is_none());
 }
 
 #[tokio::test]
@@ -158,9 +172,10 @@ async fn its_end_and_its_size_are_those_of_the_body() {
 
     // Without an upper bound there is none.
     let (pipe, mut first) = pipe(REPLAY_LIMIT);
+    let kept = first.replay().unwrap();
     send(&pipe, "one");
     next(&mut first).await.unwrap();
-    let hint = first.replay().unwrap().size_hint();
+    let hint = kept.size_hint();
     assert_eq!((hint.lower(), hint.upper()), (3, None));
 }
 
