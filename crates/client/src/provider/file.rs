@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ClientAuthentication, CredentialsGrant, Obtain, Provider, ProviderError, Refresh, RefreshAnswer,
+    ClientAuthentication, CredentialsGrant, MtlsAliases, Obtain, Provider, ProviderError, Refresh,
+    RefreshAnswer,
 };
 use crate::hosts::{AllowedHosts, is_protected};
 
@@ -50,6 +51,8 @@ struct RefreshTable {
     answer: RefreshAnswer,
     lifetime: Option<Spanned<String>>,
     expired_status: Option<u16>,
+    grace: Option<Spanned<String>>,
+    revocation_url: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -93,6 +96,11 @@ impl File {
                 lifetime: reader.duration(table.lifetime.as_ref())?,
                 // RFC 6749 §5.2.
                 expired_status: table.expired_status.unwrap_or(400),
+                grace: reader.duration(table.grace.as_ref())?,
+                revocation: match &table.revocation_url {
+                    Some(url) => Some(reader.url(url)?),
+                    None => None,
+                },
             }),
         };
         let hosts = self
@@ -105,7 +113,7 @@ impl File {
             name: self.name.clone(),
             title: self.title.clone(),
             issuer: self.issuer.as_ref().map(|issuer| reader.fill(issuer)).transpose()?,
-            mtls_url: None,
+            mtls: MtlsAliases::default(),
             obtain,
             refresh,
             hosts: AllowedHosts::new(hosts),
@@ -189,15 +197,15 @@ fn value_error(text: &str, start: usize, what: String) -> ProviderError {
 
 pub(super) fn url(text: &str) -> Result<Uri, String> {
     if text.contains('#') {
-        // RFC 6749 §3.2: "The endpoint URI MUST NOT include a fragment component."
-        return Err(format!("a token endpoint has no fragment, got {text:?}"));
+        // RFC 6749 §3.2: "The endpoint URI MUST NOT include a fragment component." RFC 7009 §2 says the same.
+        return Err(format!("an endpoint has no fragment, got {text:?}"));
     }
     let uri: Uri = text.parse().map_err(|_| format!("not a URL: {text:?}"))?;
     if !is_protected(&uri) {
-        return Err(format!("a token endpoint needs an https URL, got {text:?}"));
+        return Err(format!("an endpoint needs an https URL, got {text:?}"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("a token endpoint's URL holds no credentials".to_owned());
+        return Err("an endpoint's URL holds no credentials".to_owned());
     }
     Ok(uri)
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::file::url;
-use super::{ClientAuthentication, FILE_LIMIT, Provider, ProviderError};
+use super::{ClientAuthentication, FILE_LIMIT, MtlsAliases, Provider, ProviderError};
 
 /// The members that matter to a client. Those that nobody knows are ignored (§3.2).
 #[derive(Deserialize)]
@@ -11,12 +11,14 @@ struct Metadata {
     issuer: String,
     token_endpoint: String,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    revocation_endpoint: Option<String>,
     mtls_endpoint_aliases: Option<Aliases>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Aliases {
     token_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
 }
 
 impl Provider {
@@ -40,11 +42,18 @@ impl Provider {
         if read.issuer != issuer {
             return Err(wrong(format!("of issuer {:?}, not {issuer:?}", read.issuer)));
         }
-        let mtls = read.mtls_endpoint_aliases.and_then(|aliases| aliases.token_endpoint);
+        let at = |member: Option<String>| member.map(|member| url(&member)).transpose();
+        let aliases = read.mtls_endpoint_aliases.unwrap_or_default();
         let mut provider = Self::at(&read.token_endpoint)
             .map_err(|error| wrong(error.to_string()))?
             .with_client_authentication(method(read.token_endpoint_auth_methods_supported));
-        provider.mtls_url = mtls.map(|mtls| url(&mtls)).transpose().map_err(wrong)?;
+        provider.mtls = MtlsAliases {
+            token: at(aliases.token_endpoint).map_err(wrong)?,
+            revocation: at(aliases.revocation_endpoint).map_err(wrong)?,
+        };
+        if let Some(refresh) = &mut provider.refresh {
+            refresh.revocation = at(read.revocation_endpoint).map_err(wrong)?;
+        }
         provider.issuer = Some(read.issuer);
         Ok(provider)
     }
@@ -113,6 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn the_revocation_endpoint_is_known_and_has_an_alias_of_its_own() {
+        assert_eq!(read(&with("")).unwrap().revocation_url(), None);
+        let members = r#","revocation_endpoint":"https://as.example/r/revoke","mtls_endpoint_aliases":{"revocation_endpoint":"https://mtls.as.example/v"}"#;
+        let provider = read(&with(members)).unwrap();
+        assert_eq!(provider.revocation_url().unwrap(), "https://as.example/r/revoke");
+        let over_mtls = provider.clone().over_mtls();
+        assert_eq!(over_mtls.revocation_url().unwrap(), "https://mtls.as.example/v");
+        assert_eq!(over_mtls.token_url(), "https://as.example/r/token");
+        // One server's refresh token is not shown to another.
+        let elsewhere = provider.clone().with_token_url("https://proxy.example/t").unwrap();
+        assert_eq!(elsewhere.over_mtls().revocation_url(), None);
+        let elsewhere = provider.with_refresh_url("https://proxy.example/t").unwrap();
+        assert_eq!(elsewhere.over_mtls().revocation_url(), None);
+    }
+
+    #[test]
     fn a_secret_goes_the_way_that_the_server_takes_it() {
         for (methods, expected) in [
             ("", ClientAuthentication::Basic),
@@ -139,6 +164,8 @@ mod tests {
             r#"{"issuer":"https://as.example/r"}"#.to_owned(),
             with(r#","issuer":"https://as.example/r""#),
             with(r#","mtls_endpoint_aliases":{"token_endpoint":"http://mtls.example/t"}"#),
+            with(r#","mtls_endpoint_aliases":{"revocation_endpoint":"http://mtls.example/t"}"#),
+            with(r#","revocation_endpoint":"http://as.example/r/revoke""#),
             with("").replace("https://as.example/r/token", "http://as.example/r/token"),
             with(&" ".repeat(100_000)),
         ] {

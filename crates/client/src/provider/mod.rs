@@ -24,6 +24,8 @@
 //! answer = "new"                         # a new refresh token; "keep": the old one stays
 //! lifetime = "30m"                       # of the refresh token: a dead one is not tried
 //! expired_status = 400                   # what the server answers to a dead refresh token
+//! grace = "30s"                          # optional; a token that was used up may be presented again for so long
+//! revocation_url = "https://{host}/revoke"   # optional (RFC 7009)
 //!
 //! [api]                                  # where tokens may go; see `AllowedHosts`
 //! hosts = ["api.example.com"]
@@ -70,13 +72,19 @@ pub struct Provider {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) issuer: Option<String>,
-    /// Where tokens are to be had with a client certificate, if that is elsewhere (RFC 8705 §5).
-    mtls_url: Option<Uri>,
+    mtls: MtlsAliases,
     pub(crate) obtain: Obtain,
     pub(crate) refresh: Option<Refresh>,
     pub(crate) hosts: AllowedHosts,
     /// The file it came from, to fill in another environment.
     file: Option<Box<File>>,
+}
+
+/// Where things are to be had with a client certificate, if that is elsewhere (RFC 8705 §5).
+#[derive(Clone, Debug, Default)]
+struct MtlsAliases {
+    token: Option<Uri>,
+    revocation: Option<Uri>,
 }
 
 /// How a first token is obtained.
@@ -100,6 +108,10 @@ pub(crate) struct Refresh {
     pub(crate) answer: RefreshAnswer,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) expired_status: u16,
+    /// For how long a token that was presented, and so used up, may be presented again.
+    pub(crate) grace: Option<Duration>,
+    /// Where refresh tokens are revoked (RFC 7009).
+    pub(crate) revocation: Option<Uri>,
 }
 
 /// The grant that credentials are used with.
@@ -281,7 +293,7 @@ impl Provider {
             name: url.host().unwrap_or_default().to_owned(),
             title: None,
             issuer: None,
-            mtls_url: None,
+            mtls: MtlsAliases::default(),
             obtain: Obtain {
                 url: url.clone(),
                 grant: CredentialsGrant::ClientCredentials,
@@ -298,6 +310,8 @@ impl Provider {
                 answer: RefreshAnswer::New,
                 lifetime: None,
                 expired_status: 400,
+                grace: None,
+                revocation: None,
             }),
             hosts: AllowedHosts::default(),
             file: None,
@@ -339,10 +353,12 @@ impl Provider {
             && refresh.url == self.obtain.url
         {
             refresh.url = url.clone();
+            // What another server hands out is not for this one to see.
+            refresh.revocation = None;
         }
         self.obtain.url = url;
         // Whoever names a URL means it, certificate or not.
-        self.mtls_url = None;
+        self.mtls = MtlsAliases::default();
         Ok(self)
     }
 
@@ -355,7 +371,13 @@ impl Provider {
 
     /// The same provider for a client that has a certificate.
     pub(crate) fn over_mtls(mut self) -> Self {
-        if let Some(url) = self.mtls_url.take() {
+        let MtlsAliases { token, revocation } = std::mem::take(&mut self.mtls);
+        if let Some(refresh) = &mut self.refresh
+            && revocation.is_some()
+        {
+            refresh.revocation = revocation;
+        }
+        if let Some(url) = token {
             if let Some(refresh) = &mut self.refresh
                 && refresh.url == self.obtain.url
             {
@@ -375,8 +397,33 @@ impl Provider {
         let url = url(refresh_url).map_err(|what| ProviderError::Url { what })?;
         if let Some(refresh) = &mut self.refresh {
             refresh.url = url;
+            refresh.revocation = None;
+            self.mtls.revocation = None;
         }
         Ok(self)
+    }
+
+    /// Revokes refresh tokens there (RFC 7009), if any are used. To name another token or refresh URL forgets it.
+    ///
+    /// # Errors
+    ///
+    /// [`ProviderError::Url`] if the URL is not https, nor http to this machine.
+    pub fn with_revocation_url(mut self, revocation_url: &str) -> Result<Self, ProviderError> {
+        let url = url(revocation_url).map_err(|what| ProviderError::Url { what })?;
+        if let Some(refresh) = &mut self.refresh {
+            refresh.revocation = Some(url);
+            self.mtls.revocation = None;
+        }
+        Ok(self)
+    }
+
+    /// Lets a refresh token that was used up be presented again for so long, as the server does.
+    #[must_use]
+    pub fn with_refresh_grace(mut self, grace: Duration) -> Self {
+        if let Some(refresh) = &mut self.refresh {
+            refresh.grace = Some(grace);
+        }
+        self
     }
 
     /// Lets tokens go to other hosts instead.
@@ -455,6 +502,16 @@ impl Provider {
     /// Where tokens are refreshed, if they are.
     pub fn refresh_url(&self) -> Option<&Uri> {
         self.refresh.as_ref().map(|refresh| &refresh.url)
+    }
+
+    /// Where refresh tokens are revoked, if they are used and that is known (RFC 7009).
+    pub fn revocation_url(&self) -> Option<&Uri> {
+        self.refresh.as_ref().and_then(|refresh| refresh.revocation.as_ref())
+    }
+
+    /// For how long a refresh token that was used up may be presented again, if the server allows that.
+    pub fn refresh_grace(&self) -> Option<Duration> {
+        self.refresh.as_ref().and_then(|refresh| refresh.grace)
     }
 
     /// How the client proves who it is when it obtains a token.

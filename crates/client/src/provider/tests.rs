@@ -49,7 +49,7 @@ fn an_error_points_at_line_and_column() {
         .replace("https://oauth.tuinly.com/token", "http://oauth.tuinly.com/token");
     assert_eq!(
         Provider::from_toml(&text).unwrap_err().to_string(),
-        r#"line 7, column 7: a token endpoint needs an https URL, got "http://oauth.tuinly.com/token""#
+        r#"line 7, column 7: an endpoint needs an https URL, got "http://oauth.tuinly.com/token""#
     );
     let text = include_str!("../../providers/tuinly.toml")
         .replace("lifetime = \"1h\"", "lifetime = \"1h\"\nlifetim = \"1h\"");
@@ -102,4 +102,32 @@ fn row_270_a_file_can_say_the_issuer_and_that_clients_have_keys() {
     assert_eq!(provider.client_authentication(), ClientAuthentication::PrivateKeyJwt);
     let bit = provider.environment("bit").unwrap();
     assert_eq!(bit.issuer(), Some("https://services-bit.truphone.com/auth"));
+}
+
+#[test]
+fn a_file_can_say_the_grace_and_where_to_revoke() {
+    let text = include_str!("../../providers/truphone.toml").replace(
+        "expired_status = 400",
+        "grace = \"30s\"\nrevocation_url = \"https://{host}/revoke\"",
+    );
+    let provider = Provider::from_toml(&text).unwrap();
+    assert_eq!(provider.refresh_grace(), Some(Duration::from_secs(30)));
+    assert_eq!(provider.revocation_url().unwrap(), "https://services.truphone.com/revoke");
+    let bit = provider.environment("bit").unwrap();
+    assert_eq!(bit.revocation_url().unwrap(), "https://services-bit.truphone.com/revoke");
+
+    let silent = Provider::named("truphone").unwrap();
+    assert_eq!((silent.refresh_grace(), silent.revocation_url()), (None, None));
+    let told = silent.with_refresh_grace(Duration::from_secs(5));
+    let told = told.with_revocation_url("https://as.example/revoke").unwrap();
+    assert_eq!(told.refresh_grace(), Some(Duration::from_secs(5)));
+    assert_eq!(told.revocation_url().unwrap(), "https://as.example/revoke");
+    assert_eq!(told.without_refresh().revocation_url(), None);
+
+    for (good, wrong) in
+        [("grace = \"30s\"", "grace = \"30\""), ("https://{host}/r", "http://{host}/r")]
+    {
+        let error = Provider::from_toml(&text.replace(good, wrong)).unwrap_err().to_string();
+        assert!(error.starts_with("line "), "{error}");
+    }
 }
