@@ -34,14 +34,15 @@
 //! host = "auth.example.com"
 //! ```
 
+mod change;
 mod discover;
 mod file;
 mod metadata;
+mod read;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
@@ -222,64 +223,6 @@ pub enum ProviderError {
 }
 
 impl Provider {
-    /// The names of the providers that come with the library, sorted.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        EMBEDDED.iter().map(|(name, _)| *name)
-    }
-
-    /// The provider of this name that comes with the library.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError::Unknown`], which lists those there are.
-    pub fn named(name: &str) -> Result<Self, ProviderError> {
-        let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) else {
-            return Err(ProviderError::Unknown { name: name.to_owned() });
-        };
-        Self::from_toml(text)
-    }
-
-    /// The provider of this name, or of the file at this path if that is what it [is](Self::is_path).
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::named`], or as [`Self::from_path`].
-    pub fn named_or_from_path(name: &str) -> Result<Self, ProviderError> {
-        if Self::is_path(name) { Self::from_path(Path::new(name)) } else { Self::named(name) }
-    }
-
-    /// Whether a text names a file rather than a provider: no provider has a slash or a dot in its name.
-    pub fn is_path(name: &str) -> bool {
-        name.contains(['/', '.'])
-    }
-
-    /// Reads a provider from the text of its file; see the [module documentation](self).
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, with line and column.
-    pub fn from_toml(text: &str) -> Result<Self, ProviderError> {
-        let file: File = toml::from_str(text)?;
-        file.provider(None, text)
-    }
-
-    /// Reads a provider from its file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::from_toml`], or that the file cannot be read.
-    pub fn from_path(path: &Path) -> Result<Self, ProviderError> {
-        let read = || {
-            if std::fs::metadata(path)?.len() > FILE_LIMIT {
-                return Err(std::io::Error::other("too long for a provider file"));
-            }
-            std::fs::read_to_string(path)
-        };
-        let text = read()
-            .map_err(|error| ProviderError::Read { path: path.display().to_string(), error })?;
-        Self::from_toml(&text)
-    }
-
     /// A server whose one token endpoint follows the RFCs: client credentials, Basic authentication, refresh tokens
     /// used if they come. Its tokens go nowhere until [`with_api_hosts`](Self::with_api_hosts) says where.
     ///
@@ -316,162 +259,6 @@ impl Provider {
             hosts: AllowedHosts::default(),
             file: None,
         })
-    }
-
-    /// The same provider in another of its environments. Changes made with `with_…` are undone.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError::UnknownEnvironment`], which lists those there are.
-    pub fn environment(&self, environment: &str) -> Result<Self, ProviderError> {
-        let known = || self.environments().collect::<Vec<_>>().join(", ");
-        match &self.file {
-            Some(file) if file.environments.contains_key(environment) => {
-                file.provider(Some(environment), "")
-            }
-            _ => Err(ProviderError::UnknownEnvironment {
-                provider: self.name.clone(),
-                environment: environment.to_owned(),
-                known: known(),
-            }),
-        }
-    }
-
-    /// The names of its environments, sorted.
-    pub fn environments(&self) -> impl Iterator<Item = &str> {
-        self.file.iter().flat_map(|file| file.environments.keys().map(String::as_str))
-    }
-
-    /// Obtains tokens at another URL; also refreshes there, if that was the same.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError::Url`] if the URL is not https, nor http to this machine.
-    pub fn with_token_url(mut self, token_url: &str) -> Result<Self, ProviderError> {
-        let url = url(token_url).map_err(|what| ProviderError::Url { what })?;
-        if let Some(refresh) = &mut self.refresh
-            && refresh.url == self.obtain.url
-        {
-            refresh.url = url.clone();
-            // What another server hands out is not for this one to see.
-            refresh.revocation = None;
-        }
-        self.obtain.url = url;
-        // Whoever names a URL means it, certificate or not.
-        self.mtls = MtlsAliases::default();
-        Ok(self)
-    }
-
-    /// The server's issuer identifier (RFC 8414 §2), which the assertions of a client with a key are for.
-    #[must_use]
-    pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuer = Some(issuer.into());
-        self
-    }
-
-    /// The same provider for a client that has a certificate.
-    pub(crate) fn over_mtls(mut self) -> Self {
-        let MtlsAliases { token, revocation } = std::mem::take(&mut self.mtls);
-        if let Some(refresh) = &mut self.refresh
-            && revocation.is_some()
-        {
-            refresh.revocation = revocation;
-        }
-        if let Some(url) = token {
-            if let Some(refresh) = &mut self.refresh
-                && refresh.url == self.obtain.url
-            {
-                refresh.url = url.clone();
-            }
-            self.obtain.url = url;
-        }
-        self
-    }
-
-    /// Refreshes tokens at another URL.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError::Url`] if the URL is not https, nor http to this machine.
-    pub fn with_refresh_url(mut self, refresh_url: &str) -> Result<Self, ProviderError> {
-        let url = url(refresh_url).map_err(|what| ProviderError::Url { what })?;
-        if let Some(refresh) = &mut self.refresh {
-            refresh.url = url;
-            refresh.revocation = None;
-            self.mtls.revocation = None;
-        }
-        Ok(self)
-    }
-
-    /// Revokes refresh tokens there (RFC 7009), if any are used. To name another token or refresh URL forgets it.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError::Url`] if the URL is not https, nor http to this machine.
-    pub fn with_revocation_url(mut self, revocation_url: &str) -> Result<Self, ProviderError> {
-        let url = url(revocation_url).map_err(|what| ProviderError::Url { what })?;
-        if let Some(refresh) = &mut self.refresh {
-            refresh.revocation = Some(url);
-            self.mtls.revocation = None;
-        }
-        Ok(self)
-    }
-
-    /// Lets a refresh token that was used up be presented again for so long, as the server does.
-    #[must_use]
-    pub fn with_refresh_grace(mut self, grace: Duration) -> Self {
-        if let Some(refresh) = &mut self.refresh {
-            refresh.grace = Some(grace);
-        }
-        self
-    }
-
-    /// Lets tokens go to other hosts instead.
-    #[must_use]
-    pub fn with_api_hosts(mut self, hosts: AllowedHosts) -> Self {
-        self.hosts = hosts;
-        self
-    }
-
-    /// Authenticates the client in another way, for obtaining and, unless that names no client, for refreshing.
-    #[must_use]
-    pub fn with_client_authentication(mut self, method: ClientAuthentication) -> Self {
-        self.obtain.client_authentication = method;
-        if let Some(refresh) = &mut self.refresh
-            && refresh.client_authentication != ClientAuthentication::None
-        {
-            refresh.client_authentication = method;
-        }
-        self
-    }
-
-    /// Uses credentials with another grant, and as often as is usual for it: a password every 30 s at most.
-    #[must_use]
-    pub fn with_grant(mut self, grant: CredentialsGrant) -> Self {
-        self.obtain.grant = grant;
-        self.obtain.interval = grant.interval();
-        self
-    }
-
-    /// Sends credentials again no sooner than after this time.
-    #[must_use]
-    pub fn with_credentials_interval(mut self, interval: Duration) -> Self {
-        self.obtain.interval = interval;
-        self
-    }
-
-    /// Asks for this scope.
-    #[must_use]
-    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
-        self.obtain.scope = Some(scope.into());
-        self
-    }
-
-    /// Does not use refresh tokens, even if they come.
-    #[must_use]
-    pub fn without_refresh(mut self) -> Self {
-        self.refresh = None;
-        self
     }
 
     /// Its name.
