@@ -13,18 +13,31 @@ use crate::{Secret, Timestamp};
 /// How long an assertion of ours is good: it is sent at once, and servers remember it for as long.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// A key that a client authenticates with. Its header is encoded once.
+/// The type that servers want which were there before assertions had one of their own (RFC 7519 §5.1).
+const UNTYPED: &str = "JWT";
+
+/// A key that a client authenticates with. Its headers are encoded once.
 #[derive(Debug)]
 pub struct AssertionKey {
     key: SigningKey,
     header: PreparedHeader,
+    untyped: PreparedHeader,
 }
 
 impl AssertionKey {
     /// Assertions by this key, under its `kid`.
     pub fn new(key: SigningKey) -> Self {
-        let header = key.header(TYP);
-        Self { key, header }
+        let (header, untyped) = (key.header(TYP), key.header(UNTYPED));
+        Self { key, header, untyped }
+    }
+
+    /// Assertions by this key, under its `kid` and the digest of its certificate (DER): `x5t#S256` (RFC 7515 §4.1.8).
+    pub fn of_certificate(key: SigningKey, certificate: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+        let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(digest);
+        let header = key.header_with_certificate(TYP, &thumbprint);
+        let untyped = key.header_with_certificate(UNTYPED, &thumbprint);
+        Self { key, header, untyped }
     }
 
     /// An assertion of a client for one request to the server of this issuer. `random` makes its `jti`, so it must be
@@ -40,18 +53,45 @@ impl AssertionKey {
         now: Timestamp,
         random: [u8; 16],
     ) -> Result<Secret, SignError> {
+        self.make_with(&self.header, client, issuer, now, random)
+    }
+
+    /// As [`Self::make`], for servers that want to be told that it is a `JWT`. Whoever else takes such a JWT from the
+    /// same key could take this one for it (RFC 8725 §3.11).
+    ///
+    /// # Errors
+    ///
+    /// That it could not be signed.
+    pub fn make_untyped(
+        &self,
+        client: &str,
+        audience: &str,
+        now: Timestamp,
+        random: [u8; 16],
+    ) -> Result<Secret, SignError> {
+        self.make_with(&self.untyped, client, audience, now, random)
+    }
+
+    fn make_with(
+        &self,
+        header: &PreparedHeader,
+        client: &str,
+        audience: &str,
+        now: Timestamp,
+        random: [u8; 16],
+    ) -> Result<Secret, SignError> {
         let claims = Claims {
             iss: client,
             sub: client,
-            // The issuer and no other name: an assertion for two could be passed on by one of them to the other.
-            aud: issuer,
+            // One name and no other: an assertion for two could be passed on by one of them to the other.
+            aud: audience,
             jti: BASE64_URL_SAFE_NO_PAD.encode(random),
             iat: now.as_secs(),
             exp: (now + LIFETIME).as_secs(),
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| SignError::Failed)?;
         let mut assertion = String::new();
-        self.key.sign_compact(&self.header, &claims, &mut assertion)?;
+        self.key.sign_compact(header, &claims, &mut assertion)?;
         Ok(Secret::new(assertion))
     }
 }
@@ -128,6 +168,28 @@ mod tests {
         assert_eq!(
             String::from_utf8(payload).unwrap(),
             r#"{"iss":"billing","sub":"billing","aud":"https://as.example","jti":"AQEBAQEBAQEBAQEBAQEBAQ","iat":1000000,"exp":1000060}"#
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_named_by_its_digest_and_a_plain_jwt_is_called_one() {
+        let key = key(Algorithm::Ps256).with_kid("k1".to_owned());
+        let key = AssertionKey::of_certificate(key, b"a certificate");
+        let header = |assertion: &Secret| {
+            let header = assertion.expose().split('.').next().unwrap();
+            String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
+        };
+        // printf 'a certificate' | openssl dgst -sha256 -binary | basenc --base64url
+        let thumbprint = "gazXYhQPppKhQoItL75NxvVLyqUB9oqzflru0Lr-TZk";
+        assert_eq!(
+            header(&key.make("billing", ISSUER, NOW, [1; 16]).unwrap()),
+            format!(
+                r#"{{"alg":"PS256","typ":"client-authentication+jwt","kid":"k1","x5t#S256":"{thumbprint}"}}"#
+            )
+        );
+        assert_eq!(
+            header(&key.make_untyped("billing", ISSUER, NOW, [1; 16]).unwrap()),
+            format!(r#"{{"alg":"PS256","typ":"JWT","kid":"k1","x5t#S256":"{thumbprint}"}}"#)
         );
     }
 }

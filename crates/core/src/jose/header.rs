@@ -28,6 +28,18 @@ impl PreparedHeader {
         Self { encoded: base64url::encode(text.as_bytes()), algorithm }
     }
 
+    pub(super) fn encode_with_certificate(
+        algorithm: Algorithm,
+        alg: &str,
+        typ: &str,
+        kid: &str,
+        thumbprint: &str,
+    ) -> Self {
+        let (typ, kid, thumbprint) = (json!(typ), json!(kid), json!(thumbprint));
+        let text = format!(r#"{{"alg":"{alg}","typ":{typ},"kid":{kid},"x5t#S256":{thumbprint}}}"#);
+        Self { encoded: base64url::encode(text.as_bytes()), algorithm }
+    }
+
     /// A header in somebody else's manner, byte for byte. It must be one our own reader would accept.
     pub fn from_json(header: &[u8]) -> Result<Self, HeaderError> {
         let members = json::object(header).map_err(|_| HeaderError::NotAnObject)?;

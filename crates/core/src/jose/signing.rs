@@ -169,6 +169,12 @@ impl SigningKey {
         PreparedHeader::encode(self.algorithm(), self.algorithm_name, typ, &self.kid)
     }
 
+    /// As [`Self::header`], with the digest of the key's certificate (RFC 7515 §4.1.8), in base64url.
+    pub fn header_with_certificate(&self, typ: &str, thumbprint: &str) -> PreparedHeader {
+        let (algorithm, name) = (self.algorithm(), self.algorithm_name);
+        PreparedHeader::encode_with_certificate(algorithm, name, typ, &self.kid, thumbprint)
+    }
+
     /// Signs a message. ECDSA signatures are `R || S` (RFC 7518 §3.4), not DER.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         self.with_signature(message, <[u8]>::to_vec)
