@@ -115,6 +115,16 @@ impl Credentials {
         Self::of(id, Evidence::Key(Arc::new(AssertionKey::new(key))))
     }
 
+    /// As [`Self::private_key`], for servers that know the key by its certificate (DER) and want to be told which:
+    /// Entra ID. The header's `x5t#S256` says (RFC 7515 §4.1.8).
+    pub fn private_key_of_certificate(
+        id: impl Into<String>,
+        key: SigningKey,
+        certificate: &[u8],
+    ) -> Self {
+        Self::of(id, Evidence::Key(Arc::new(AssertionKey::of_certificate(key, certificate))))
+    }
+
     /// A client's id. What proves it is the certificate of the transport: `tls_client_auth` (RFC 8705 §2).
     pub fn certificate(id: impl Into<String>) -> Self {
         Self::of(id, Evidence::Certificate)

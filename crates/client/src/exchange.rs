@@ -79,7 +79,9 @@ impl Exchange {
         let sent = credentials.secrets().chain(presented).chain(&answer.assertion);
         let sent: Vec<_> = sent.collect();
         let bound = self.dpop.is_some();
-        let question = Question { grant, sent: &sent, bound, now: (self.wall)() };
+        let rate_limit_reset = self.provider.rate_limit_reset.as_ref();
+        let now = (self.wall)();
+        let question = Question { grant, sent: &sent, bound, rate_limit_reset, now };
         let mut granted = response::read(&answer.response, &question)?;
         let brought = self.keep(presented, granted.refresh_token.take()).await;
         Ok(self.completed(granted, brought))
@@ -161,6 +163,7 @@ impl Exchange {
             credentials,
             resource: self.resource.as_deref(),
             issuer: self.provider.issuer.as_deref(),
+            assertion: self.provider.assertion,
             now: (self.wall)(),
         };
         let request = match (grant, self.provider.refresh.as_ref(), presented) {

@@ -5,11 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
-use tokenry_core::assertion::ASSERTION_TYPE;
+use tokenry_core::assertion::{ASSERTION_TYPE, AssertionKey};
 use tokenry_core::{Secret, Timestamp};
 
 use crate::credentials::{Presented, Proof};
-use crate::provider::{ClientAuthentication, CredentialsGrant, Obtain, Refresh};
+use crate::provider::{
+    Assertion, AssertionAudience, AssertionTyp, ClientAuthentication, CredentialsGrant, Obtain,
+    Refresh,
+};
 use crate::{Error, randomness};
 
 const AGENT: HeaderValue =
@@ -21,8 +24,9 @@ pub(crate) struct Asking<'a> {
     pub(crate) credentials: &'a Presented,
     /// The API that the token is for.
     pub(crate) resource: Option<&'a str>,
-    /// Whom an assertion is for.
+    /// Whom an assertion is for, unless it is for the endpoint.
     pub(crate) issuer: Option<&'a str>,
+    pub(crate) assertion: Assertion,
     pub(crate) now: Timestamp,
 }
 
@@ -58,6 +62,9 @@ pub(crate) fn obtain(rules: &Obtain, asking: &Asking<'_>) -> Result<Prepared, Er
     if let Some(scope) = &rules.scope {
         form.push("scope", scope);
     }
+    for (name, value) in &rules.parameters {
+        form.push(name, value);
+    }
     post(&rules.url, form, rules.client_authentication, asking)
 }
 
@@ -82,7 +89,7 @@ fn post(
     if let Some(resource) = asking.resource {
         form.push("resource", resource);
     }
-    let added = authenticate(&mut form, method, asking)?;
+    let added = authenticate(&mut form, method, url, asking)?;
     let mut request = Request::new(Bytes::from(form.0));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url.clone();
@@ -101,6 +108,7 @@ fn post(
 fn authenticate(
     form: &mut Form,
     method: ClientAuthentication,
+    url: &Uri,
     asking: &Asking<'_>,
 ) -> Result<Added, Error> {
     let mut added = Added::default();
@@ -110,10 +118,10 @@ fn authenticate(
     }
     match &client.proof {
         Proof::Key(key) => {
-            // What makes a keeper has seen to it that the issuer is known.
-            let issuer = asking.issuer.ok_or(Error::Unsigned)?;
-            let assertion = key.make(&client.id, issuer, asking.now, randomness::unique()?);
-            let assertion = assertion.map_err(|_| Error::Unsigned)?;
+            let assertion = signed(key, &client.id, url, asking)?;
+            if asking.assertion.client_id {
+                form.push("client_id", &client.id);
+            }
             form.push("client_assertion_type", ASSERTION_TYPE);
             form.push("client_assertion", assertion.expose());
             added.assertion = Some(assertion);
@@ -139,6 +147,27 @@ fn authenticate(
         }
     }
     Ok(added)
+}
+
+/// An assertion for one request to this URL.
+fn signed(
+    key: &AssertionKey,
+    client: &str,
+    url: &Uri,
+    asking: &Asking<'_>,
+) -> Result<Secret, Error> {
+    let endpoint = url.to_string();
+    let audience = match asking.assertion.audience {
+        // What makes a keeper has seen to it that the issuer is known.
+        AssertionAudience::Issuer => asking.issuer.ok_or(Error::Unsigned)?,
+        AssertionAudience::TokenEndpoint => &endpoint,
+    };
+    let random = randomness::unique()?;
+    let assertion = match asking.assertion.typ {
+        AssertionTyp::ClientAuthentication => key.make(client, audience, asking.now, random),
+        AssertionTyp::Jwt => key.make_untyped(client, audience, asking.now, random),
+    };
+    assertion.map_err(|_| Error::Unsigned)
 }
 
 #[derive(Default)]
@@ -202,7 +231,8 @@ mod tests {
     }
 
     fn by(credentials: &Presented) -> Asking<'_> {
-        Asking { credentials, resource: None, issuer: Some(ISSUER), now: NOW }
+        let assertion = Assertion::default();
+        Asking { credentials, resource: None, issuer: Some(ISSUER), assertion, now: NOW }
     }
 
     fn refreshed(provider: &Provider, credentials: &Credentials) -> Request<Bytes> {

@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderName, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokenry_core::{Secret, Timestamp};
@@ -109,6 +109,8 @@ pub(crate) struct Question<'a> {
     pub(crate) sent: &'a [&'a Secret],
     /// The token is to be bound to a DPoP key.
     pub(crate) bound: bool,
+    /// Where this server says when to come back, if not in `Retry-After`.
+    pub(crate) rate_limit_reset: Option<&'a HeaderName>,
     pub(crate) now: Timestamp,
 }
 
@@ -126,8 +128,12 @@ pub(crate) fn wants_nonce(response: &Response<bytes::Bytes>) -> bool {
 /// taken for this: to try another secret costs one request.
 pub(crate) fn refuses_client(response: &Response<bytes::Bytes>) -> bool {
     match serde_json::from_slice::<Refusal>(response.body()) {
-        // Keycloak says the second of a wrong secret.
-        Ok(refusal) => matches!(refusal.error.as_str(), "invalid_client" | "unauthorized_client"),
+        // Keycloak says the second of a wrong secret, and Auth0 the third.
+        Ok(refusal) => match refusal.error.as_str() {
+            "invalid_client" | "unauthorized_client" => true,
+            "access_denied" => response.status() == StatusCode::UNAUTHORIZED,
+            _ => false,
+        },
         Err(_) => response.status() == StatusCode::UNAUTHORIZED,
     }
 }
@@ -137,7 +143,7 @@ pub(crate) fn read(
     response: &Response<bytes::Bytes>,
     question: &Question<'_>,
 ) -> Result<Granted, NoToken> {
-    let Question { grant, now, .. } = *question;
+    let grant = question.grant;
     let status = response.status();
     let unusable = |what| Error::Unusable { status: status.as_u16(), what };
     // RFC 9110 §15.4: to follow 307 or 308 would send the credentials to wherever the answer says.
@@ -162,7 +168,7 @@ pub(crate) fn read(
             failure: Failure::Refused,
         });
     }
-    let failure = Failure::Transient { retry_after: retry_after(response.headers(), now) };
+    let failure = Failure::Transient { retry_after: retry_after(response, question) };
     Err(NoToken { error: unusable(Defect::Foreign), failure })
 }
 
@@ -209,7 +215,7 @@ fn refused(
     response: &Response<bytes::Bytes>,
     question: &Question<'_>,
 ) -> NoToken {
-    let Question { grant, sent, now, .. } = *question;
+    let Question { grant, sent, .. } = *question;
     let status = response.status();
     let server = ServerError {
         status: status.as_u16(),
@@ -229,7 +235,7 @@ fn refused(
             "temporarily_unavailable" | "server_error" | "slow_down"
         );
     if server_side {
-        let retry_after = retry_after(response.headers(), now);
+        let retry_after = retry_after(response, question);
         return NoToken {
             error: Error::Unusable { status: status.as_u16(), what: Defect::ServerSide(server) },
             failure: Failure::Transient { retry_after },
@@ -238,22 +244,39 @@ fn refused(
     // It is the proof that was refused, and a refresh token is as good as before.
     let about_proof = matches!(refusal.error.as_str(), USE_DPOP_NONCE | "invalid_dpop_proof");
     let failure = if about_proof && (grant == Grant::Refresh || refusal.error == USE_DPOP_NONCE) {
-        Failure::Transient { retry_after: retry_after(response.headers(), now) }
+        Failure::Transient { retry_after: retry_after(response, question) }
     } else {
         Failure::Refused
     };
     NoToken { error: Error::Refused { grant, refusal: server }, failure }
 }
 
-/// The two forms of RFC 9110 §10.2.3: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+/// When to ask again: as RFC 9110 §10.2.3 has it, else as this server has it.
+fn retry_after(response: &Response<bytes::Bytes>, question: &Question<'_>) -> Option<Duration> {
+    let headers = response.headers();
+    if let Some(value) = headers.get(RETRY_AFTER) {
+        let value = value.to_str().ok()?.trim();
+        if let Ok(seconds) = value.parse::<u64>() {
+            return Some(Duration::from_secs(seconds));
+        }
+        return Some(date(value)?.since(question.now));
     }
+    // Such a header comes with every answer, and says when the count begins anew, not when an outage ends.
+    if response.status() != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let reset = headers.get(question.rate_limit_reset?)?.to_str().ok()?.trim().parse().ok()?;
+    // By the server's clock, where it can be seen.
+    let sent_at = headers.get(DATE).and_then(|value| date(value.to_str().ok()?));
+    let wait = Timestamp::from_secs(reset).since(sent_at.unwrap_or(question.now));
+    // A time that is over, by clocks that differ, is no reason to ask at once, and again.
+    (!wait.is_zero()).then_some(wait)
+}
+
+fn date(value: &str) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(value).ok()?;
     let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_secs(since_epoch.as_secs()).since(now))
+    Some(Timestamp::from_secs(since_epoch.as_secs()))
 }
 
 enum Seconds {

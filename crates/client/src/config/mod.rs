@@ -38,6 +38,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use self::connect_to::connect_to;
@@ -244,7 +246,7 @@ impl KeeperConfig {
     }
 
     fn named(&self, name: &str) -> Result<Provider, KeeperConfigError> {
-        let provider = Provider::named_or_from_path(name)?;
+        let provider = Provider::named_or_from_path_with(name, &self.parameters)?;
         Ok(match &self.environment {
             Some(environment) => provider.environment(environment)?,
             None => provider,
@@ -310,7 +312,15 @@ impl KeeperConfig {
             if let Some(kid) = &self.private_key_id {
                 key = key.with_kid(kid.clone());
             }
-            return Ok(Some(Credentials::private_key(id, key)));
+            return Ok(Some(match &self.client_certificate {
+                Some(path) => {
+                    let chain = read("client_certificate", path).await?;
+                    let leaf = CertificateDer::from_pem_slice(&chain)
+                        .map_err(|_| field("client_certificate", "not a certificate in PEM"))?;
+                    Credentials::private_key_of_certificate(id, key, &leaf)
+                }
+                None => Credentials::private_key(id, key),
+            }));
         }
         if let Some(assertion) = &self.assertion {
             return Ok(Some(Credentials::assertion(id, assertion.clone())));

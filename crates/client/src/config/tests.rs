@@ -95,6 +95,8 @@ async fn what_is_missing_or_too_much_is_named() {
         (format!("{url}{client}cacert = '/nowhere.pem'"), "cacert: /nowhere.pem"),
         (format!("{url}{client}connect_to = ['x']"), "connect_to: written HOST:PORT:ADDR:PORT2"),
         (format!("{client}provider = 'nobody'"), "no provider is called \"nobody\""),
+        (format!("{client}provider = 'auth0'"), "needs parameters: audience ("),
+        (format!("{client}provider = 'cognito'\nparameters.domain = 'a/b'"), "is no host"),
         (format!("{url}{client}resource = 'x'"), "resource"),
         (format!("{client}token_url = 'http://as.example/token'"), "https"),
     ] {

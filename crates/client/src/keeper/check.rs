@@ -1,7 +1,7 @@
 //! What is told about a keeper's settings before anything is sent.
 
 use crate::credentials::{Credentials, Evidence};
-use crate::provider::{ClientAuthentication, CredentialsGrant, Provider};
+use crate::provider::{AssertionAudience, ClientAuthentication, CredentialsGrant, Provider};
 use crate::transport::{ConfigError, Transport};
 
 /// Why a keeper cannot be built. All of it is configuration.
@@ -19,6 +19,12 @@ pub enum BuildError {
     /// The client has a key, and nobody knows whom its assertions are for.
     #[error("provider {provider:?} does not say its issuer, which a client assertion is for")]
     NoIssuer {
+        /// The provider.
+        provider: String,
+    },
+    /// The server grants nothing to whoever does not say what, and nobody did.
+    #[error("provider {provider:?} needs a scope")]
+    NoScope {
         /// The provider.
         provider: String,
     },
@@ -65,7 +71,10 @@ pub(super) fn credentials(
         (ClientAuthentication::Basic | ClientAuthentication::Post, None) => {
             Err(needs(provider, "a client id and a client secret"))
         }
-        (_, Some(Evidence::Key(_))) if provider.issuer.is_none() => {
+        (_, Some(Evidence::Key(_)))
+            if provider.issuer.is_none()
+                && provider.assertion.audience == AssertionAudience::Issuer =>
+        {
             Err(BuildError::NoIssuer { provider: provider.name.clone() })
         }
         (_, Some(_)) => Ok(()),
@@ -80,6 +89,9 @@ pub(super) fn settings(
 ) -> Result<(), BuildError> {
     if let Some(resource) = resource.filter(|resource| !is_resource(resource)) {
         return Err(BuildError::Resource { resource: resource.to_owned() });
+    }
+    if provider.obtain.scope_required && provider.obtain.scope.is_none() {
+        return Err(BuildError::NoScope { provider: provider.name.clone() });
     }
     if stored && provider.refresh.is_none() {
         return Err(BuildError::NoRefresh { provider: provider.name.clone() });

@@ -1,6 +1,6 @@
 //! What a token is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,6 +21,9 @@ pub(super) struct Identity {
     grant: &'static str,
     scope: BTreeSet<String>,
     resource: Option<String>,
+    /// What else is asked for, such as an `audience`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<String, String>,
     /// The thumbprint of the DPoP key, if it was given. One that was generated never comes back.
     key: Option<String>,
 }
@@ -44,6 +47,7 @@ impl Identity {
             // RFC 6749 §3.3: "their order does not matter".
             scope: scope.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
             resource: resource.map(str::to_owned),
+            parameters: provider.obtain.parameters.clone(),
             key,
         }
     }
@@ -81,7 +85,10 @@ mod tests {
         }
         let password = scoped("a b").with_grant(CredentialsGrant::Password);
         let elsewhere = scoped("a b").with_token_url("https://other.example/token").unwrap();
+        let mut audience = scoped("a b");
+        audience.obtain.parameters.insert("audience".to_owned(), "x".to_owned());
         for other in [
+            digest(&audience, &client("c"), Some("https://r.example"), Some("k")),
             digest(&scoped("a b"), &client("d"), Some("https://r.example"), Some("k")),
             digest(&scoped("a"), &client("c"), Some("https://r.example"), Some("k")),
             digest(&scoped("a b"), &client("c"), Some("https://s.example"), Some("k")),

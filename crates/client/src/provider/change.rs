@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use super::file::url;
 use super::{ClientAuthentication, CredentialsGrant, MtlsAliases, Provider, ProviderError};
 use crate::hosts::AllowedHosts;

@@ -1,17 +1,33 @@
 //! The provider file as written, and how it is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::fill::{Place, Values};
 use super::{
-    ClientAuthentication, CredentialsGrant, MtlsAliases, Obtain, Provider, ProviderError, Refresh,
-    RefreshAnswer,
+    Assertion, ClientAuthentication, CredentialsGrant, MtlsAliases, Obtain, Provider,
+    ProviderError, Refresh, RefreshAnswer, Source,
 };
 use crate::hosts::{AllowedHosts, is_protected};
+
+/// Fields that a request has anyway, or never: a parameter of their name would be sent twice, or instead.
+const RESERVED: [&str; 11] = [
+    "assertion",
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "client_secret",
+    "grant_type",
+    "password",
+    "refresh_token",
+    "resource",
+    "scope",
+    "username",
+];
 
 /// The file as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,8 +37,15 @@ pub(super) struct File {
     title: Option<String>,
     issuer: Option<Spanned<String>>,
     environment: Option<Spanned<String>>,
+    rate_limit_reset: Option<Spanned<String>>,
+    #[serde(default)]
+    assertion: Assertion,
+    /// What each parameter is, for whoever has to fill it in.
+    #[serde(default)]
+    parameters: BTreeMap<String, Spanned<String>>,
     obtain: ObtainTable,
     refresh: Option<RefreshTable>,
+    #[serde(default)]
     api: ApiTable,
     #[serde(default)]
     pub(super) environments: BTreeMap<String, BTreeMap<String, String>>,
@@ -36,9 +59,13 @@ struct ObtainTable {
     #[serde(default = "yes")]
     grant_type: bool,
     client_authentication: ClientAuthentication,
-    scope: Option<String>,
+    scope: Option<Spanned<String>>,
+    #[serde(default)]
+    scope_required: bool,
     lifetime: Option<Spanned<String>>,
     interval: Option<Spanned<String>>,
+    #[serde(default)]
+    parameters: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -55,7 +82,7 @@ struct RefreshTable {
     revocation_url: Option<Spanned<String>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ApiTable {
     hosts: Vec<Spanned<String>>,
@@ -66,86 +93,140 @@ fn yes() -> bool {
 }
 
 impl File {
+    /// What it has to be told, each with what that is.
+    pub(super) fn parameters(&self) -> BTreeMap<String, String> {
+        self.parameters.iter().map(|(name, what)| (name.clone(), what.get_ref().clone())).collect()
+    }
+
     pub(super) fn provider(
         &self,
         environment: Option<&str>,
+        parameters: &BTreeMap<String, String>,
         text: &str,
     ) -> Result<Provider, ProviderError> {
-        let reader = Reader { values: self.values(environment, text)?, text };
-        let obtain = Obtain {
-            url: reader.url(&self.obtain.url)?,
-            grant: self.obtain.grant,
-            send_grant_type: self.obtain.grant_type,
-            client_authentication: self.obtain.client_authentication,
-            scope: self.obtain.scope.clone(),
-            lifetime: reader.duration(self.obtain.lifetime.as_ref())?,
-            interval: reader
-                .duration(self.obtain.interval.as_ref())?
-                .unwrap_or_else(|| self.obtain.grant.interval()),
-        };
-        let refresh = match &self.refresh {
-            None => None,
-            Some(table) => Some(Refresh {
-                url: match &table.url {
-                    Some(url) => reader.url(url)?,
-                    None => obtain.url.clone(),
-                },
-                send_grant_type: table.grant_type,
-                client_authentication: table.client_authentication,
-                answer: table.answer,
-                lifetime: reader.duration(table.lifetime.as_ref())?,
-                // RFC 6749 §5.2.
-                expired_status: table.expired_status.unwrap_or(400),
-                grace: reader.duration(table.grace.as_ref())?,
-                revocation: match &table.revocation_url {
-                    Some(url) => Some(reader.url(url)?),
-                    None => None,
-                },
-            }),
-        };
-        let hosts = self
-            .api
-            .hosts
-            .iter()
-            .map(|pattern| reader.fill(pattern))
-            .collect::<Result<Vec<_>, _>>()?;
+        self.check_names(text)?;
+        self.check_parameters(parameters)?;
+        let values = Values { environment: self.values(environment, text)?, parameters };
+        let reader = Reader { provider: &self.name, values, text };
+        let obtain = self.obtain(&reader)?;
+        let refresh = self.refresh(&obtain.url, &reader)?;
+        let hosts = self.api.hosts.iter().map(|pattern| reader.fill(pattern, Place::Host));
+        let hosts = AllowedHosts::new(hosts.collect::<Result<Vec<_>, _>>()?);
+        let issuer = self.issuer.as_ref().map(|issuer| reader.fill(issuer, Place::Url));
         Ok(Provider {
             name: self.name.clone(),
             title: self.title.clone(),
-            issuer: self.issuer.as_ref().map(|issuer| reader.fill(issuer)).transpose()?,
+            issuer: issuer.transpose()?,
+            assertion: self.assertion,
             mtls: MtlsAliases::default(),
             obtain,
             refresh,
-            hosts: AllowedHosts::new(hosts),
-            file: Some(Box::new(self.clone())),
+            rate_limit_reset: self
+                .rate_limit_reset
+                .as_ref()
+                .map(|name| reader.header(name))
+                .transpose()?,
+            hosts,
+            source: Some(Box::new(Source { file: self.clone(), parameters: parameters.clone() })),
         })
+    }
+
+    fn obtain(&self, reader: &Reader<'_>) -> Result<Obtain, ProviderError> {
+        let table = &self.obtain;
+        let interval = reader.duration(table.interval.as_ref())?;
+        let scope = table.scope.as_ref().map(|scope| reader.fill(scope, Place::Field));
+        Ok(Obtain {
+            url: reader.url(&table.url)?,
+            grant: table.grant,
+            send_grant_type: table.grant_type,
+            client_authentication: table.client_authentication,
+            scope: scope.transpose()?,
+            scope_required: table.scope_required,
+            parameters: table
+                .parameters
+                .iter()
+                .map(|(name, value)| reader.field(name, value))
+                .collect::<Result<_, _>>()?,
+            lifetime: reader.duration(table.lifetime.as_ref())?,
+            interval: interval.unwrap_or_else(|| table.grant.interval()),
+        })
+    }
+
+    fn refresh(
+        &self,
+        obtain_url: &Uri,
+        reader: &Reader<'_>,
+    ) -> Result<Option<Refresh>, ProviderError> {
+        let Some(table) = &self.refresh else { return Ok(None) };
+        let url = table.url.as_ref().map(|url| reader.url(url)).transpose()?;
+        Ok(Some(Refresh {
+            url: url.unwrap_or_else(|| obtain_url.clone()),
+            send_grant_type: table.grant_type,
+            client_authentication: table.client_authentication,
+            answer: table.answer,
+            lifetime: reader.duration(table.lifetime.as_ref())?,
+            // RFC 6749 §5.2.
+            expired_status: table.expired_status.unwrap_or(400),
+            grace: reader.duration(table.grace.as_ref())?,
+            revocation: table.revocation_url.as_ref().map(|url| reader.url(url)).transpose()?,
+        }))
     }
 
     fn values(
         &self,
         chosen: Option<&str>,
         text: &str,
-    ) -> Result<BTreeMap<String, String>, ProviderError> {
+    ) -> Result<Option<&BTreeMap<String, String>>, ProviderError> {
         let default = || self.environment.as_ref().map(|name| name.get_ref().as_str());
-        let Some(name) = chosen.or_else(default) else {
-            return Ok(BTreeMap::new());
-        };
-        self.environments.get(name).cloned().ok_or_else(|| {
+        let Some(name) = chosen.or_else(default) else { return Ok(None) };
+        self.environments.get(name).map(Some).ok_or_else(|| {
             let start = self.environment.as_ref().map_or(0, |name| name.span().start);
             value_error(text, start, format!("there is no table [environments.{name}]"))
         })
+    }
+
+    /// That no placeholder has two meanings.
+    fn check_names(&self, text: &str) -> Result<(), ProviderError> {
+        let keys: BTreeSet<_> = self.environments.values().flat_map(BTreeMap::keys).collect();
+        match self.parameters.iter().find(|(name, _)| keys.contains(name)) {
+            None => Ok(()),
+            Some((name, what)) => Err(value_error(
+                text,
+                what.span().start,
+                format!("{name} is a parameter, and of an environment as well"),
+            )),
+        }
+    }
+
+    /// That all parameters are there, and no other.
+    fn check_parameters(&self, given: &BTreeMap<String, String>) -> Result<(), ProviderError> {
+        let provider = || self.name.clone();
+        if let Some(name) = given.keys().find(|name| !self.parameters.contains_key(*name)) {
+            return Err(ProviderError::UnknownParameter {
+                provider: provider(),
+                name: name.clone(),
+                known: self.parameters.keys().cloned().collect(),
+            });
+        }
+        let mut missing = self.parameters();
+        missing.retain(|name, _| !given.contains_key(name));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ProviderError::MissingParameters { provider: provider(), missing })
     }
 }
 
 /// Reads values, and says where those are that make no sense.
 struct Reader<'a> {
-    values: BTreeMap<String, String>,
+    provider: &'a str,
+    values: Values<'a>,
     text: &'a str,
 }
 
 impl Reader<'_> {
     fn url(&self, value: &Spanned<String>) -> Result<Uri, ProviderError> {
-        url(&self.fill(value)?).map_err(|what| self.error(value, what))
+        url(&self.fill(value, Place::Url)?).map_err(|what| self.error(value, what))
     }
 
     fn duration(&self, value: Option<&Spanned<String>>) -> Result<Option<Duration>, ProviderError> {
@@ -162,25 +243,32 @@ impl Reader<'_> {
         }
     }
 
-    /// Fills in the `{placeholders}`.
-    fn fill(&self, value: &Spanned<String>) -> Result<String, ProviderError> {
-        let mut filled = String::new();
-        let mut rest = value.get_ref().as_str();
-        while let Some((before, after)) = rest.split_once('{') {
-            let Some((key, after)) = after.split_once('}') else {
-                return Err(self.error(value, "a placeholder has no end".to_owned()));
-            };
-            let Some(text) = self.values.get(key) else {
-                return Err(
-                    self.error(value, format!("the environment does not say what {{{key}}} is"))
-                );
-            };
-            filled.push_str(before);
-            filled.push_str(text);
-            rest = after;
+    fn header(&self, value: &Spanned<String>) -> Result<HeaderName, ProviderError> {
+        HeaderName::try_from(value.get_ref().as_str())
+            .map_err(|_| self.error(value, format!("not a header: {:?}", value.get_ref())))
+    }
+
+    /// A field of a form, which is written there as it is called here.
+    fn field(
+        &self,
+        name: &str,
+        value: &Spanned<String>,
+    ) -> Result<(String, String), ProviderError> {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_word) {
+            return Err(self.error(value, format!("a form has no field {name:?}")));
         }
-        filled.push_str(rest);
-        Ok(filled)
+        if RESERVED.contains(&name) {
+            return Err(self.error(value, format!("{name} is not for a file to say")));
+        }
+        Ok((name.to_owned(), self.fill(value, Place::Field)?))
+    }
+
+    /// Fills in the `{placeholders}`.
+    fn fill(&self, value: &Spanned<String>, place: Place) -> Result<String, ProviderError> {
+        self.values.fill(value.get_ref(), place).map_err(|unfilled| {
+            unfilled.of(self.provider).unwrap_or_else(|what| self.error(value, what))
+        })
     }
 
     fn error(&self, value: &Spanned<String>, what: String) -> ProviderError {

@@ -1,51 +1,87 @@
 //! What differs between vendors, as data: where tokens come from, how to ask for them, where they may go.
 //!
+//! # Those that come with the library
+//!
+//! | name | parameters | authentication | lifetime | refresh tokens |
+//! | --- | --- | --- | --- | --- |
+//! | `1global` | | secret in the form | 5 min | new with each refresh |
+//! | `auth0` | `domain`, `audience` | secret in the form, key | 24 h | none |
+//! | `cognito` | `domain` | secret by Basic | 1 h | none |
+//! | `entra` | `tenant`, `resource` | secret in the form, key with certificate, federated token | 1 h | none |
+//! | `keycloak` | `host`, `realm` | secret in the form, key, certificate | 5 min | if the client has them, new with each refresh |
+//! | `okta` | `domain`, `authorization_server` | secret by Basic, key | 1 h | none |
+//! | `okta-org` | `domain` | key | 1 h | none |
+//! | `simacan`, `simacan-staging` | | password | 1 h | new with each refresh |
+//! | `truphone` | | secret in the form | 5 min | new with each refresh |
+//! | `tuinly` | | secret in the form | 1 h | the first stays good |
+//!
 //! # The file
 //!
 //! ```toml
 //! name = "example"
 //! title = "Example Ltd"                  # for people
-//! issuer = "https://{host}"              # optional; a client with a key needs it: its assertions are for the issuer
+//! issuer = "https://{host}/{realm}"      # optional; the assertions of a client with a key are for it
 //! environment = "production"             # which of the environments below, unless another is chosen
+//! rate_limit_reset = "x-rate-limit-reset"    # optional; a header that says in seconds since 1970 when a client
+//!                                        # that was answered 429 without `Retry-After` may ask again
+//!
+//! [parameters]                           # what its user has to say, and what that is
+//! realm = "the realm, as its URLs have it"
 //!
 //! [obtain]                               # a first token, with credentials
-//! url = "https://{host}/token"
+//! url = "https://{host}/{realm}/token"
 //! grant = "client_credentials"           # or "password"
 //! grant_type = true                      # false: the endpoint is the grant, and is told none
 //! client_authentication = "basic"        # or "post", "private_key_jwt", "tls_client_auth", "none"
 //! scope = "read write"                   # optional
+//! scope_required = false                 # true: a keeper without a scope is not built
 //! lifetime = "1h"                        # used if an answer does not say how long its token lives
 //! interval = "30s"                       # credentials are not sent again sooner; 30s for a password, else 0s
 //!
+//! [obtain.parameters]                    # further fields of the form
+//! audience = "https://api.example.com"
+//!
+//! [assertion]                            # of a client with a key
+//! audience = "issuer"                    # or "token_endpoint": the URL that it is sent to
+//! typ = "client-authentication+jwt"      # or "JWT"
+//! client_id = false                      # true: the form names the client as well
+//!
 //! [refresh]                              # left out: refresh tokens are not used
-//! url = "https://{host}/refresh"         # left out: the same
+//! url = "https://{host}/{realm}/refresh" # left out: the same
 //! grant_type = true
 //! client_authentication = "basic"
 //! answer = "new"                         # a new refresh token; "keep": the old one stays
 //! lifetime = "30m"                       # of the refresh token: a dead one is not tried
 //! expired_status = 400                   # what the server answers to a dead refresh token
-//! grace = "30s"                          # optional; a token that was used up may be presented again for so long
-//! revocation_url = "https://{host}/revoke"   # optional (RFC 7009)
+//! grace = "30s"                          # optional; one that was used up may be presented again for so long
+//! revocation_url = "https://{host}/{realm}/revoke"   # optional (RFC 7009)
 //!
-//! [api]                                  # where tokens may go; see `AllowedHosts`
+//! [api]                                  # where tokens may go; see `AllowedHosts`. Left out: nowhere, until somebody says
 //! hosts = ["api.example.com"]
 //!
 //! [environments.production]              # fills in the {placeholders} above
 //! host = "auth.example.com"
 //! ```
+//!
+//! A parameter fills in placeholders as an environment does, but is not trusted like the file: in a URL it stands for a
+//! host, a part of one, or a segment of a path, and for no more.
 
 mod change;
 mod discover;
 mod file;
+mod fill;
 mod metadata;
 mod read;
 
 #[cfg(test)]
+mod fakes;
+#[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use serde::Deserialize;
 
 use self::file::{File, url};
@@ -59,8 +95,14 @@ const FILE_LIMIT: u64 = 64 * 1024;
 const PASSWORD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The providers that come with the library.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 11] = [
     ("1global", include_str!("../../providers/1global.toml")),
+    ("auth0", include_str!("../../providers/auth0.toml")),
+    ("cognito", include_str!("../../providers/cognito.toml")),
+    ("entra", include_str!("../../providers/entra.toml")),
+    ("keycloak", include_str!("../../providers/keycloak.toml")),
+    ("okta", include_str!("../../providers/okta.toml")),
+    ("okta-org", include_str!("../../providers/okta-org.toml")),
     ("simacan", include_str!("../../providers/simacan.toml")),
     ("simacan-staging", include_str!("../../providers/simacan-staging.toml")),
     ("truphone", include_str!("../../providers/truphone.toml")),
@@ -73,12 +115,21 @@ pub struct Provider {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) issuer: Option<String>,
+    pub(crate) assertion: Assertion,
     mtls: MtlsAliases,
     pub(crate) obtain: Obtain,
     pub(crate) refresh: Option<Refresh>,
+    /// A header that says when a client that asked too much may ask again, in seconds since 1970.
+    pub(crate) rate_limit_reset: Option<HeaderName>,
     pub(crate) hosts: AllowedHosts,
-    /// The file it came from, to fill in another environment.
-    file: Option<Box<File>>,
+    source: Option<Box<Source>>,
+}
+
+/// What it came from, to fill in another environment.
+#[derive(Clone, Debug)]
+struct Source {
+    file: File,
+    parameters: BTreeMap<String, String>,
 }
 
 /// Where things are to be had with a client certificate, if that is elsewhere (RFC 8705 §5).
@@ -96,6 +147,10 @@ pub(crate) struct Obtain {
     pub(crate) send_grant_type: bool,
     pub(crate) client_authentication: ClientAuthentication,
     pub(crate) scope: Option<String>,
+    /// The server grants nothing to whoever does not say what.
+    pub(crate) scope_required: bool,
+    /// Fields of the form that no standard has, such as `audience`.
+    pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) interval: Duration,
 }
@@ -154,6 +209,37 @@ pub enum ClientAuthentication {
     None,
 }
 
+/// What a client with a key says about itself (RFC 7523 §2.2).
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Assertion {
+    pub(crate) audience: AssertionAudience,
+    pub(crate) typ: AssertionTyp,
+    /// Whether the form names the client as well, which the assertion has done (RFC 7521 §4.2).
+    pub(crate) client_id: bool,
+}
+
+/// Whom a client's assertion is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The server's issuer identifier, as the revision of RFC 7523 has it.
+    #[default]
+    Issuer,
+    /// The URL that it is sent to, as vendors have it that were there before.
+    TokenEndpoint,
+}
+
+/// What the header of an assertion calls it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+pub(crate) enum AssertionTyp {
+    #[default]
+    #[serde(rename = "client-authentication+jwt")]
+    ClientAuthentication,
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
 /// What a refresh answers besides the access token.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -183,6 +269,34 @@ pub enum ProviderError {
         environment: String,
         /// Those there are.
         known: String,
+    },
+    /// Parameters are missing.
+    #[error("provider {provider:?} needs parameters: {}", listed(.missing))]
+    MissingParameters {
+        /// The provider.
+        provider: String,
+        /// Their names, each with what it is.
+        missing: BTreeMap<String, String>,
+    },
+    /// The provider has no such parameter.
+    #[error("provider {provider:?} has no parameter {name:?}; it has {}", joined(.known))]
+    UnknownParameter {
+        /// The provider.
+        provider: String,
+        /// What was given.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// A parameter has a value that it cannot have.
+    #[error("parameter {name:?} of provider {provider:?} {what}")]
+    Parameter {
+        /// The provider.
+        provider: String,
+        /// The parameter.
+        name: String,
+        /// What is wrong with its value.
+        what: &'static str,
     },
     /// The file cannot be read.
     #[error("{path}: {error}")]
@@ -222,6 +336,15 @@ pub enum ProviderError {
     },
 }
 
+fn listed(parameters: &BTreeMap<String, String>) -> String {
+    let each = parameters.iter().map(|(name, what)| format!("{name} ({what})"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn joined(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 impl Provider {
     /// A server whose one token endpoint follows the RFCs: client credentials, Basic authentication, refresh tokens
     /// used if they come. Its tokens go nowhere until [`with_api_hosts`](Self::with_api_hosts) says where.
@@ -236,6 +359,7 @@ impl Provider {
             name: url.host().unwrap_or_default().to_owned(),
             title: None,
             issuer: None,
+            assertion: Assertion::default(),
             mtls: MtlsAliases::default(),
             obtain: Obtain {
                 url: url.clone(),
@@ -243,6 +367,8 @@ impl Provider {
                 send_grant_type: true,
                 client_authentication,
                 scope: None,
+                scope_required: false,
+                parameters: BTreeMap::new(),
                 lifetime: None,
                 interval: Duration::ZERO,
             },
@@ -256,8 +382,9 @@ impl Provider {
                 grace: None,
                 revocation: None,
             }),
+            rate_limit_reset: None,
             hosts: AllowedHosts::default(),
-            file: None,
+            source: None,
         })
     }
 
@@ -274,6 +401,16 @@ impl Provider {
     /// Its issuer identifier, if it is known.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
+    }
+
+    /// Whom the assertions of a client with a key are for.
+    pub fn assertion_audience(&self) -> AssertionAudience {
+        self.assertion.audience
+    }
+
+    /// The scope that it is asked for, if any.
+    pub fn scope(&self) -> Option<&str> {
+        self.obtain.scope.as_deref()
     }
 
     /// The grant that its credentials are for.

@@ -1,14 +1,112 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::file::duration;
 use super::*;
 
+/// A value for each parameter of a provider that comes with the library.
+fn filled(name: &str) -> BTreeMap<String, String> {
+    let value = |name: &str| match name {
+        "audience" | "resource" => "https://api.acme.example",
+        "authorization_server" => "default",
+        "domain" | "host" => "as.acme.example",
+        _ => "acme",
+    };
+    let parameters = Provider::parameters(name).unwrap();
+    parameters.into_keys().map(|name| (name.clone(), value(&name).to_owned())).collect()
+}
+
 #[test]
 fn every_embedded_provider_reads_and_is_called_what_its_file_is_called() {
     for name in Provider::names() {
-        assert_eq!(Provider::named(name).unwrap().name(), name);
+        let provider = Provider::named_with(name, &filled(name)).unwrap();
+        assert_eq!(provider.name(), name);
+        assert!(!provider.token_url().to_string().contains(['{', '}']));
+        for environment in provider.environments() {
+            provider.environment(environment).unwrap();
+        }
     }
     assert!(Provider::names().is_sorted());
+}
+
+#[test]
+fn what_is_missing_is_told_all_at_once_and_what_it_is() {
+    let error = Provider::named("auth0").unwrap_err().to_string();
+    assert!(error.starts_with("provider \"auth0\" needs parameters: audience ("), "{error}");
+    assert!(error.contains("domain (") && error.contains("acme.eu.auth0.com"), "{error}");
+    let mut parameters = filled("auth0");
+    parameters.remove("domain");
+    let error = Provider::named_with("auth0", &parameters).unwrap_err().to_string();
+    assert!(error.contains("domain (") && !error.contains("audience"), "{error}");
+}
+
+#[test]
+fn a_parameter_that_nobody_asked_for_is_a_mistake() {
+    let mut parameters = filled("cognito");
+    parameters.insert("domian".to_owned(), "x".to_owned());
+    let error = Provider::named_with("cognito", &parameters).unwrap_err();
+    assert_eq!(error.to_string(), r#"provider "cognito" has no parameter "domian"; it has domain"#);
+    let parameters = BTreeMap::from([("host".to_owned(), "x.example".to_owned())]);
+    let error = Provider::named_with("truphone", &parameters).unwrap_err().to_string();
+    assert_eq!(error, r#"provider "truphone" has no parameter "host"; it has none"#);
+}
+
+#[test]
+fn a_bad_value_names_its_parameter_and_not_itself() {
+    let mut parameters = filled("auth0");
+    parameters.insert("domain".to_owned(), "https://acme.eu.auth0.com/".to_owned());
+    let error = Provider::named_with("auth0", &parameters).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "parameter \"domain\" of provider \"auth0\" is no host: letters, digits, dots and hyphens, \
+         perhaps a port, no https://"
+    );
+}
+
+#[test]
+fn parameters_stay_when_another_environment_is_chosen() {
+    let entra = Provider::named_with("entra", &filled("entra")).unwrap();
+    assert_eq!(entra.token_url(), "https://login.microsoftonline.com/acme/oauth2/v2.0/token");
+    assert_eq!(entra.scope(), Some("https://api.acme.example/.default"));
+    let china = entra.environment("china").unwrap();
+    assert_eq!(
+        china.token_url(),
+        "https://login.partner.microsoftonline.cn/acme/oauth2/v2.0/token"
+    );
+    assert_eq!(china.scope(), Some("https://api.acme.example/.default"));
+
+    let keycloak = Provider::named_with("keycloak", &filled("keycloak")).unwrap();
+    let old = keycloak.environment("auth-path").unwrap();
+    assert_eq!(keycloak.issuer(), Some("https://as.acme.example/realms/acme"));
+    assert_eq!(old.issuer(), Some("https://as.acme.example/auth/realms/acme"));
+    let path = "/auth/realms/acme/protocol/openid-connect/";
+    assert_eq!(old.token_url().path(), format!("{path}token"));
+    assert_eq!(old.revocation_url().unwrap().path(), format!("{path}revoke"));
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_told_where() {
+    let tuinly = include_str!("../../providers/tuinly.toml");
+    for (table, what) in [
+        ("[parameters]\nhost = \"a\"\n[environments.x]\nhost = \"b\"", "of an environment as well"),
+        ("[obtain.parameters]\ngrant_type = \"x\"", "grant_type is not for a file to say"),
+        ("[obtain.parameters]\nclient_secret = \"x\"", "client_secret is not for a file to say"),
+        ("[obtain.parameters]\n\"a&b\" = \"x\"", "a form has no field \"a&b\""),
+        ("[obtain.parameters]\naudience = \"{x}\"", "says what {x} is"),
+    ] {
+        let error = Provider::from_toml(&format!("{tuinly}\n{table}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("line 20, column ") && error.contains(what), "{error}");
+    }
+    for (top, what) in [
+        ("rate_limit_reset = \"x y\"", "not a header"),
+        ("[assertion]\naudience = \"everybody\"", "everybody"),
+        ("[assertion]\naudiense = \"issuer\"", "audiense"),
+        ("[assertion]\ntyp = \"jwt\"", "jwt"),
+    ] {
+        let text = tuinly.replace("\n[obtain]", &format!("{top}\n[obtain]"));
+        let error = Provider::from_toml(&text).unwrap_err().to_string();
+        assert!(error.contains("line ") && error.contains(what), "{error}");
+    }
 }
 
 #[test]
@@ -61,7 +159,7 @@ fn an_error_points_at_line_and_column() {
 fn a_placeholder_without_a_value_is_an_error() {
     let text = include_str!("../../providers/truphone.toml").replace("{host}/auth", "{hots}/auth");
     let error = Provider::from_toml(&text).unwrap_err().to_string();
-    assert!(error.contains("does not say what {hots} is"), "{error}");
+    assert!(error.contains("says what {hots} is"), "{error}");
 }
 
 #[test]
@@ -130,4 +228,47 @@ fn a_file_can_say_the_grace_and_where_to_revoke() {
         let error = Provider::from_toml(&text.replace(good, wrong)).unwrap_err().to_string();
         assert!(error.starts_with("line "), "{error}");
     }
+}
+
+#[test]
+fn the_page_about_providers_has_them_all_with_their_parameters() {
+    let page = include_str!("../../../../docs/providers.md");
+    let mut rows = Vec::new();
+    for name in Provider::names() {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not on the page"));
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let parameters = Provider::parameters(name).unwrap();
+        let mut named: Vec<_> = cells[2]
+            .split(", ")
+            .map(|cell| cell.trim_matches('`'))
+            .filter(|cell| *cell != "–")
+            .collect();
+        named.sort_unstable();
+        assert_eq!(named, parameters.keys().map(String::as_str).collect::<Vec<_>>(), "{name}");
+        let provider = Provider::named_with(name, &filled(name)).unwrap();
+        for environment in provider.environments() {
+            assert!(cells[3].contains(environment), "{name} {environment}");
+        }
+        rows.push(row);
+    }
+    let table = page.lines().skip_while(|line| !line.starts_with("| provider")).skip(2);
+    assert_eq!(table.take_while(|line| line.starts_with('|')).count(), rows.len());
+}
+
+#[test]
+fn the_file_on_the_page_and_the_one_in_the_documentation_read() {
+    let page = include_str!("../../../../docs/providers.md");
+    let on_page = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let parameters = BTreeMap::from([("domain".to_owned(), "you.acme.example".to_owned())]);
+    let provider = Provider::from_toml_with(on_page, &parameters).unwrap();
+    assert_eq!(provider.assertion_audience(), AssertionAudience::TokenEndpoint);
+
+    let documented = include_str!("mod.rs").split("//! ```").nth(1).unwrap();
+    let lines = documented.lines().skip(1).map(|line| line.trim_start_matches("//!"));
+    let documented = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>();
+    let parameters = BTreeMap::from([("realm".to_owned(), "r".to_owned())]);
+    let provider = Provider::from_toml_with(&documented.join("\n"), &parameters).unwrap();
+    assert_eq!(provider.token_url(), "https://auth.example.com/r/token");
+    assert_eq!(provider.obtain.parameters["audience"], "https://api.example.com");
 }

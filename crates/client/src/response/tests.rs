@@ -8,8 +8,13 @@ fn answer(status: u16, body: &str) -> Response<Bytes> {
     Response::builder().status(status).body(Bytes::from(body.to_owned())).unwrap()
 }
 
-const QUESTION: Question<'_> =
-    Question { grant: Grant::Credentials, sent: &[], bound: false, now: NOW };
+const QUESTION: Question<'_> = Question {
+    grant: Grant::Credentials,
+    sent: &[],
+    bound: false,
+    rate_limit_reset: None,
+    now: NOW,
+};
 
 fn granted(body: &str) -> Granted {
     read(&answer(200, body), &QUESTION).unwrap()
@@ -214,4 +219,32 @@ fn a_description_is_cut_and_cleaned() {
     };
     let description = refusal.description.unwrap();
     assert!(description.starts_with("a?bc") && description.len() == DESCRIPTION_LIMIT);
+}
+
+#[test]
+fn a_server_may_say_elsewhere_when_to_come_back() {
+    const RESET: HeaderName = HeaderName::from_static("x-rate-limit-reset");
+    let after = |status: u16, headers: &[(&str, &str)]| {
+        let mut response = answer(status, r#"{"errorCode":"E0000047"}"#);
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).unwrap();
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let question = Question { rate_limit_reset: Some(&RESET), ..QUESTION };
+        match read(&response, &question).unwrap_err().failure {
+            Failure::Transient { retry_after } => retry_after,
+            Failure::Refused => panic!("refused"),
+        }
+    };
+    let secs = |secs| Some(Duration::from_secs(secs));
+    let reset = ("x-rate-limit-reset", "1000060");
+    assert_eq!(after(429, &[reset]), secs(60));
+    assert_eq!(after(429, &[reset, ("retry-after", "7")]), secs(7));
+    // By the server's own clock, which is 50 s ahead of ours.
+    assert_eq!(after(429, &[reset, ("date", "Mon, 12 Jan 1970 13:47:30 GMT")]), secs(10));
+    for unusable in ["1000000", "999999", "soon", "-1", ""] {
+        assert_eq!(after(429, &[("x-rate-limit-reset", unusable)]), None, "{unusable}");
+    }
+    assert_eq!(after(503, &[reset]), None);
+    assert_eq!(after(429, &[("x-ratelimit-reset", "1000060")]), None);
 }
