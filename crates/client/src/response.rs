@@ -311,10 +311,15 @@ fn without_echo(text: &str, limit: usize, sent: &[&Secret]) -> String {
     shown(text, limit)
 }
 
-/// A text from outside as it may go into a log: printable ASCII (RFC 6749 §5.2), and not endless.
+/// A text from outside as it may go into a log: printable ASCII (RFC 6749 §5.2) in one line, and not endless.
 fn shown(text: &str, limit: usize) -> String {
     text.chars()
-        .map(|char| if char == ' ' || char.is_ascii_graphic() { char } else { '?' })
+        .map(|char| match char {
+            // Entra ID breaks its lines, as no RFC lets it.
+            '\r' | '\n' | '\t' => ' ',
+            char if char == ' ' || char.is_ascii_graphic() => char,
+            _ => '?',
+        })
         .take(limit)
         .collect()
 }

@@ -14,8 +14,8 @@ fn provider() -> Provider {
 /// An error in the manner of the house: a number in the description, and the rest for support.
 fn aadsts(status: u16, code: &str, number: u32, what: &str) -> Response<Bytes> {
     let description = format!(
-        "AADSTS{number}: {what} Trace ID: 0000aaaa-11bb-cccc-dd22-eeeeee333333 Correlation ID: \
-         aaaa0000-bb11-2222-33cc-444444dddddd Timestamp: 1970-01-12 13:46:40Z"
+        "AADSTS{number}: {what}\r\nTrace ID: 0000aaaa-11bb-cccc-dd22-eeeeee333333\r\nCorrelation ID: \
+         aaaa0000-bb11-2222-33cc-444444dddddd\r\nTimestamp: 1970-01-12 13:46:40Z"
     );
     json(
         status,
@@ -109,6 +109,7 @@ async fn entra_refuses_with_a_number_and_it_is_shown() {
     let begins =
         "the server refused the credentials: 401 invalid_client (AADSTS7000215: Invalid client";
     assert!(wrong.starts_with(begins), "{wrong}");
+    assert!(wrong.contains("provided.  Trace ID: 0000aaaa") && !wrong.contains('?'), "{wrong}");
     let scope = directory.refusal(provider().with_scope("User.Read"), app()).await;
     assert!(scope.contains("400 invalid_scope (AADSTS1002012: "), "{scope}");
     let other = named("entra", &[("tenant", "acme.example"), ("resource", "api://other")]);
