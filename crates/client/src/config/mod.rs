@@ -228,6 +228,17 @@ impl KeeperConfig {
     ///
     /// That there is none, or that its metadata cannot be had.
     pub async fn provider(&self, transport: &HttpTransport) -> Result<Provider, KeeperConfigError> {
+        if self.provider.is_none() {
+            if self.environment.is_some() {
+                return Err(field("environment", "it is one of a provider, and there is none"));
+            }
+            if !self.parameters.is_empty() {
+                return Err(field(
+                    "parameters",
+                    "they fill in a provider's file, and there is none",
+                ));
+            }
+        }
         let mut provider = match (&self.provider, &self.issuer, &self.token_url) {
             (Some(name), None, None) => self.named(name)?,
             (None, Some(issuer), None) => {

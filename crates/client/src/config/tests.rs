@@ -97,6 +97,8 @@ async fn what_is_missing_or_too_much_is_named() {
         (format!("{client}provider = 'nobody'"), "no provider is called \"nobody\""),
         (format!("{client}provider = 'auth0'"), "needs parameters: audience ("),
         (format!("{client}provider = 'cognito'\nparameters.domain = 'a/b'"), "is no host"),
+        (format!("{url}{client}environment = 'x'"), "environment: it is one of a provider"),
+        (format!("{url}{client}parameters = {{ a = 'b' }}"), "parameters: they fill in"),
         (format!("{url}{client}resource = 'x'"), "resource"),
         (format!("{client}token_url = 'http://as.example/token'"), "https"),
     ] {
