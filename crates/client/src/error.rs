@@ -56,6 +56,34 @@ pub enum Error {
     Abandoned,
 }
 
+impl Error {
+    /// Whether the server may have done what was asked and only failed to say so: then a refresh token that it uses up
+    /// by answering may be used up.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        match self {
+            // Proxies answer for servers that they have lost: 502, 504, and some 503.
+            Self::Unusable { status, what } => match what {
+                Defect::ServerSide(_) => *status >= 500,
+                _ => (200..300).contains(status) || *status >= 500,
+            },
+            Self::Transport(error) => match error {
+                TransportError::Connect { .. } | TransportError::InTheClear { .. } => false,
+                TransportError::Broken { .. }
+                | TransportError::Timeout { .. }
+                | TransportError::TooLong { .. }
+                | TransportError::Other(_) => true,
+            },
+            Self::Abandoned => true,
+            Self::Refused { .. }
+            | Self::Unsigned
+            | Self::Store(_)
+            | Self::Secret(_)
+            | Self::HeldBack { .. }
+            | Self::NoRuntime => false,
+        }
+    }
+}
+
 /// What the server said when it refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerError {

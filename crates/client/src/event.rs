@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::durable::StoreError;
 use crate::machine::Grant;
+use crate::revocation::RevocationError;
 
 /// Something happened to a keeper's token. Never holds a secret.
 #[derive(Clone, Debug)]
@@ -32,12 +33,20 @@ pub enum Event {
     RefreshTokenKept,
     /// A refresh token was found where the last process had stored it.
     RefreshTokenRestored,
-    /// A refresh token was found that the last process had sent, and got no answer to: it is not used.
+    /// A refresh token was sent, by this process or the last one, and nobody knows what became of it. Within the
+    /// server's grace it is sent again; else credentials are used.
     RefreshTokenDoubtful,
     /// A refresh token came that could not be stored: it is not used.
     RefreshTokenNotStored {
         /// Why.
         error: StoreError,
+    },
+    /// A refresh token that was given up while it may have been good is revoked (RFC 7009).
+    RefreshTokenRevoked,
+    /// A refresh token that was given up while it may be good is not revoked.
+    RefreshTokenNotRevoked {
+        /// Why.
+        error: RevocationError,
     },
     /// A refresh brought no token.
     RefreshFailed {
@@ -94,10 +103,14 @@ impl Event {
             Self::RefreshTokenKept => tracing::debug!(provider, "refresh token kept"),
             Self::RefreshTokenRestored => tracing::info!(provider, "refresh token restored"),
             Self::RefreshTokenDoubtful => {
-                tracing::warn!(provider, "stored refresh token may be used up, using credentials");
+                tracing::warn!(provider, "refresh token may be used up");
             }
             Self::RefreshTokenNotStored { error } => {
                 tracing::warn!(provider, %error, "refresh token not stored");
+            }
+            Self::RefreshTokenRevoked => tracing::info!(provider, "refresh token revoked"),
+            Self::RefreshTokenNotRevoked { error } => {
+                tracing::warn!(provider, %error, "refresh token not revoked");
             }
             Self::RefreshFailed { error, retry_in } => {
                 tracing::warn!(provider, %error, ?retry_in, "token not refreshed");

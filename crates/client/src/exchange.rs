@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use tokenry_core::Secret;
+use tokenry_core::{Secret, Timestamp};
+use tokio::sync::broadcast;
 
 use crate::clock::Wall;
 use crate::credentials::{Credentials, Presented, Which};
 use crate::dpop::{DPOP, Dpop, Place};
-use crate::durable::{Durable, StoreError};
-use crate::machine::Grant;
+use crate::durable::{Ledger, StoreError};
+use crate::machine::{Failure, Grant, Policy};
 use crate::provider::{Provider, RefreshAnswer};
 use crate::request::{Asking, Prepared};
 use crate::response::{Granted, Lifetime, NoToken, Question};
 use crate::transport::{Transport, TransportError};
-use crate::{Error, request, response};
+use crate::{Error, Event, request, response};
 
 /// An answer that a transport read whole, although the server should have been brief, is not parsed beyond this.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -28,8 +29,9 @@ pub(crate) struct Exchange {
     pub(crate) resource: Option<String>,
     /// The key that tokens are bound to.
     pub(crate) dpop: Option<Arc<Dpop>>,
-    /// Where the refresh token outlives the process.
-    pub(crate) store: Option<Durable>,
+    /// What is known of the refresh token, and outlives the process if it is to.
+    pub(crate) ledger: Ledger,
+    pub(crate) events: broadcast::Sender<Event>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) wall: Wall,
     /// For transports that have no timeout of their own.
@@ -56,6 +58,16 @@ pub(crate) enum Brought {
     Unstored(StoreError),
 }
 
+impl Brought {
+    fn new(token: Option<Secret>, stored: Result<(), StoreError>) -> Self {
+        match (stored, token) {
+            (Err(error), _) => Self::Unstored(error),
+            (Ok(()), Some(token)) => Self::Token(token),
+            (Ok(()), None) => Self::Nothing,
+        }
+    }
+}
+
 /// What came back for one request.
 struct Answer {
     response: Response<Bytes>,
@@ -66,29 +78,62 @@ struct Answer {
 }
 
 impl Exchange {
+    /// Asks for a token. `holds`: callers have a good one, and are not made to wait.
     pub(crate) async fn run(
         self: Arc<Self>,
         grant: Grant,
         refresh_token: Option<Secret>,
+        holds: bool,
     ) -> Result<Obtained, NoToken> {
-        let presented = refresh_token.as_ref().filter(|_| grant == Grant::Refresh);
-        if let Some(token) = presented {
-            self.mark_presented(token).await?;
+        match refresh_token.filter(|_| grant == Grant::Refresh) {
+            Some(token) => self.refresh(token).await,
+            None => self.obtain(holds).await,
         }
-        let (answer, credentials) = self.ask(grant, presented).await?;
+    }
+
+    async fn refresh(&self, token: Secret) -> Result<Obtained, NoToken> {
+        let is_first = self.mark_presented(&token).await?;
+        let mut granted = match self.ask(Grant::Refresh, Some(&token)).await {
+            Ok(granted) => granted,
+            Err(no_token) => {
+                self.note_failure(&no_token, is_first).await;
+                return Err(no_token);
+            }
+        };
+        let new = granted.refresh_token.take();
+        let stored = match &new {
+            Some(new) => self.ledger.succeed(new).await,
+            None if self.rotates() => self.ledger.absolve().await,
+            None => Ok(()),
+        };
+        Ok(self.completed(granted, Brought::new(new, stored)))
+    }
+
+    async fn obtain(&self, holds: bool) -> Result<Obtained, NoToken> {
+        self.ledger.abandon().await;
+        if !holds {
+            self.revoke_abandoned().await;
+        }
+        let mut granted = self.ask(Grant::Credentials, None).await?;
+        let new = granted.refresh_token.take();
+        let stored = self.ledger.begin(new.as_ref()).await;
+        Ok(self.completed(granted, Brought::new(new, stored)))
+    }
+
+    /// Asks, and reads the answer.
+    async fn ask(&self, grant: Grant, presented: Option<&Secret>) -> Result<Granted, NoToken> {
+        let (answer, credentials) = self.answer(grant, presented).await?;
         let sent = credentials.secrets().chain(presented).chain(&answer.assertion);
         let sent: Vec<_> = sent.collect();
         let bound = self.dpop.is_some();
         let rate_limit_reset = self.provider.rate_limit_reset.as_ref();
         let now = (self.wall)();
         let question = Question { grant, sent: &sent, bound, rate_limit_reset, now };
-        let mut granted = response::read(&answer.response, &question)?;
-        let brought = self.keep(presented, granted.refresh_token.take()).await;
-        Ok(self.completed(granted, brought))
+        response::read(&answer.response, &question)
     }
 
     /// Asks with the client's secret, and with the other one if that is refused.
-    async fn ask(
+    async fn answer(
         &self,
         grant: Grant,
         presented: Option<&Secret>,
@@ -153,19 +198,23 @@ impl Exchange {
         Ok(Answer { response, brought_nonce, assertion })
     }
 
+    pub(crate) fn asking<'a>(&'a self, credentials: &'a Presented) -> Asking<'a> {
+        Asking {
+            credentials,
+            resource: self.resource.as_deref(),
+            issuer: self.provider.issuer.as_deref(),
+            assertion: self.provider.assertion,
+            now: (self.wall)(),
+        }
+    }
+
     fn request(
         &self,
         credentials: &Presented,
         grant: Grant,
         presented: Option<&Secret>,
     ) -> Result<Prepared, NoToken> {
-        let asking = Asking {
-            credentials,
-            resource: self.resource.as_deref(),
-            issuer: self.provider.issuer.as_deref(),
-            assertion: self.provider.assertion,
-            now: (self.wall)(),
-        };
+        let asking = self.asking(credentials);
         let request = match (grant, self.provider.refresh.as_ref(), presented) {
             (Grant::Credentials, _, _) => request::obtain(&self.provider.obtain, &asking),
             (Grant::Refresh, Some(rules), Some(token)) => request::refresh(rules, &asking, token),
@@ -175,33 +224,54 @@ impl Exchange {
         request.map_err(NoToken::transient)
     }
 
-    /// Writes down that a refresh token is about to be used up, if it may be.
-    async fn mark_presented(&self, token: &Secret) -> Result<(), NoToken> {
-        let Some(store) = self.store.as_ref().filter(|_| self.rotates()) else { return Ok(()) };
+    /// Writes down that a refresh token is about to be used up, if it may be. Says whether this is the first time.
+    async fn mark_presented(&self, token: &Secret) -> Result<bool, NoToken> {
+        if !self.rotates() {
+            return Ok(true);
+        }
         // As a refusal: credentials need no disk.
-        store.save(token, true).await.map_err(NoToken::refused)
+        self.ledger.present(token, (self.wall)()).await.map_err(NoToken::refused)
     }
 
-    /// Stores what an answer brought, before anybody uses any of it.
-    async fn keep(&self, presented: Option<&Secret>, new: Option<Secret>) -> Brought {
-        let stored = match (&self.store, &new, presented) {
-            (None, _, _) => Ok(()),
-            (Some(store), Some(new), _) => store.save(new, false).await,
-            (Some(store), None, Some(old)) if self.rotates() => store.save(old, false).await,
-            (Some(_), None, Some(_)) => Ok(()),
-            (Some(store), None, None) => store.clear().await,
-        };
-        match (stored, new) {
-            (Err(error), _) => Brought::Unstored(error),
-            (Ok(()), Some(new)) => Brought::Token(new),
-            (Ok(()), None) => Brought::Nothing,
+    /// What a failure says about the token that was sent. Nothing, if it was sent before and is in doubt since.
+    async fn note_failure(&self, no_token: &NoToken, is_first: bool) {
+        if no_token.error.leaves_doubt() || !is_first {
+            return;
+        }
+        match no_token.failure {
+            Failure::Refused => self.ledger.forget().await,
+            // If it cannot be written, the token is doubtful for longer than it need be.
+            Failure::Transient { .. } if self.rotates() => drop(self.ledger.absolve().await),
+            Failure::Transient { .. } => {}
         }
     }
 
     /// Whether a refresh uses its token up, as far as the vendor says.
-    fn rotates(&self) -> bool {
+    pub(crate) fn rotates(&self) -> bool {
         let rules = self.provider.refresh.as_ref();
         rules.is_some_and(|rules| rules.answer == RefreshAnswer::New)
+    }
+
+    /// For how long after it was first sent a refresh token may be sent again, although it may be used up.
+    pub(crate) fn grace(&self) -> Duration {
+        let grace = self.provider.refresh.as_ref().and_then(|rules| rules.grace);
+        Policy::usable_grace(grace.unwrap_or_default())
+    }
+
+    /// How much of that is left for a token that was first sent at this time.
+    pub(crate) fn grace_left(&self, presented_at: Timestamp) -> Duration {
+        let now = (self.wall)();
+        // A clock that was set back knows nothing.
+        if now < presented_at {
+            return Duration::ZERO;
+        }
+        self.grace().saturating_sub(now.since(presented_at))
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        event.log(&self.provider.name);
+        // Nobody may be watching.
+        let _ = self.events.send(event);
     }
 
     /// Fills in what the answer does not say.

@@ -35,6 +35,7 @@ mod randomness;
 mod replay;
 mod request;
 mod response;
+mod revocation;
 mod secret;
 #[cfg(test)]
 mod testing;
@@ -55,6 +56,7 @@ pub use metrics::KeeperMetrics;
 pub use middleware::{BearerMiddleware, MiddlewareError};
 pub use provider::{Provider, ProviderError};
 pub use replay::{REPLAY_LIMIT, Replay, ReplayBody, ReplayError, ReplayLayer, Replaying};
+pub use revocation::RevocationError;
 pub use secret::{ReadSecret, SecretError, SecretSource, SecretSourceError};
 pub use token::{BoxFuture, StaticToken, Token, TokenSource};
 pub use transport::{ConfigError, HttpTransport, HttpTransportBuilder, Transport, TransportError};

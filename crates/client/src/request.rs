@@ -80,6 +80,19 @@ pub(crate) fn refresh(
     post(&rules.url, form, rules.client_authentication, asking)
 }
 
+/// A request to revoke a refresh token (RFC 7009 §2.1), by the client that `method` makes known.
+pub(crate) fn revoke(
+    url: &Uri,
+    method: ClientAuthentication,
+    asking: &Asking<'_>,
+    refresh_token: &Secret,
+) -> Result<Prepared, Error> {
+    let mut form = Form::default();
+    form.push("token", refresh_token.expose());
+    form.push("token_type_hint", "refresh_token");
+    post(url, form, method, &Asking { resource: None, ..*asking })
+}
+
 fn post(
     url: &Uri,
     mut form: Form,

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokenry_core::Secret;
+use tokenry_core::{Secret, Timestamp};
 
 use super::{RefreshTokenStore, StoreError, StoredRefreshToken};
 
-/// The version of what is written. A file of another is not ours.
-const VERSION: u32 = 1;
+/// The version of what is written.
+const VERSION: u32 = 2;
+
+/// The version before: one token, and whether it was presented.
+const FIRST_VERSION: u32 = 1;
 
 /// The longest refresh tokens in common use, encrypted ones, have a few kilobytes.
 const FILE_LIMIT: u64 = 64 * 1024;
 
-/// A file that holds the refresh token of one keeper, readable by its owner alone (0600).
+/// A file that holds the refresh token of one keeper, and those that it has still to revoke, readable by its owner alone (0600).
 ///
 /// It is replaced as a whole: a new file in the same directory is written and synchronized, takes the place of the old
 /// one, and then the directory is synchronized. So its directory must be writable, and no other process may use it.
@@ -81,8 +84,13 @@ impl Disk for Os {
 struct Writing<'a> {
     version: u32,
     owner: &'a str,
-    refresh_token: &'a str,
-    presented: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    /// Milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presented_at: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    abandoned: Vec<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -90,8 +98,28 @@ struct Writing<'a> {
 struct Reading {
     version: u32,
     owner: String,
-    refresh_token: String,
-    presented: bool,
+    refresh_token: Option<String>,
+    presented: Option<bool>,
+    presented_at: Option<u64>,
+    #[serde(default)]
+    abandoned: Vec<String>,
+}
+
+impl Reading {
+    /// What was stored, if a keeper wrote it so.
+    fn stored(self) -> Option<StoredRefreshToken> {
+        let presented_at = match (self.version, self.presented, self.presented_at) {
+            (VERSION, None, at) => at.map(Timestamp::from_millis),
+            // When it was is not known, so it is long ago.
+            (FIRST_VERSION, Some(presented), None) => presented.then_some(Timestamp::from_secs(0)),
+            _ => return None,
+        };
+        let token = self.refresh_token.map(Secret::new);
+        let abandoned: Vec<_> = self.abandoned.into_iter().map(Secret::new).collect();
+        let is_whole = token.iter().chain(&abandoned).all(|token| !token.is_empty())
+            && (token.is_some() || (presented_at.is_none() && !abandoned.is_empty()));
+        is_whole.then_some(StoredRefreshToken { token, presented_at, abandoned })
+    }
 }
 
 impl RefreshTokenFile {
@@ -181,14 +209,12 @@ impl RefreshTokenStore for RefreshTokenFile {
         let read = serde_json::from_str::<Reading>(text.expose());
         let corrupt = || StoreError::Corrupt { path: self.place() };
         let read = read.map_err(|_| corrupt())?;
-        let token = Secret::new(read.refresh_token);
-        if read.version != VERSION || token.is_empty() {
-            return Err(corrupt());
-        }
-        if read.owner != self.owner {
+        let is_ours = read.owner == self.owner;
+        let stored = read.stored().ok_or_else(corrupt)?;
+        if !is_ours {
             return Err(StoreError::Foreign { path: self.place() });
         }
-        Ok(Some(StoredRefreshToken { token, presented: read.presented }))
+        Ok(Some(stored))
     }
 
     fn save(&self, token: &StoredRefreshToken) -> Result<(), StoreError> {
@@ -196,8 +222,9 @@ impl RefreshTokenStore for RefreshTokenFile {
         let content = Writing {
             version: VERSION,
             owner: &self.owner,
-            refresh_token: token.token.expose(),
-            presented: token.presented,
+            refresh_token: token.token.as_ref().map(Secret::expose),
+            presented_at: token.presented_at.map(Timestamp::as_millis),
+            abandoned: token.abandoned.iter().map(Secret::expose).collect(),
         };
         let content = serde_json::to_string(&content).map(Secret::new);
         let content = content.map_err(|error| StoreError::Other(error.to_string()))?;

@@ -4,33 +4,51 @@
 //!
 //! | when | stored |
 //! | --- | --- |
-//! | a refresh that may use up its token is about to be sent | the token, presented |
+//! | a refresh that may use up its token is about to be sent | the token, and when it was presented |
 //! | the answer brought a new token | the new token, before anybody gets the access token |
-//! | the answer brought none | the old token, no longer presented |
-//! | credentials brought none | nothing |
+//! | the answer brought none, or the token was not used up: it was never sent, or the server said no for another reason | the old token, no longer presented |
+//! | no answer, or one that does not say | nothing new: the token stays presented, since it was so first |
+//! | credentials brought a new token | it, and the presented one as abandoned |
+//! | credentials brought none | what is abandoned, or nothing |
+//! | what was abandoned is revoked | the rest |
 //!
-//! A token that is found *presented* at the start was on its way when the process died. Nobody knows whether the server
-//! has used it up, and to present a used one looks like theft (RFC 9700 §4.14.2); credentials are used instead.
+//! # Doubt
+//!
+//! A token that is found *presented*, at the start or after an answer was lost, may be used up, and to present a used
+//! one looks like theft (RFC 9700 §4.14.2). Some servers answer it alike for a while:
+//!
+//! | the provider has | the token is |
+//! | --- | --- |
+//! | a grace that lasts | presented again: the answer is the lost one, or the first |
+//! | a grace that is over, or none; a revocation endpoint | abandoned: credentials are used, and it is revoked (RFC 7009), so that its family does not live on beside the new one |
+//! | neither | given up: credentials are used, and its family ends when the server lets it |
+//!
+//! A clock that was set back to before the token was presented makes the grace one that is over.
+//!
+//! While a good token is held, revocation comes after its successor: it may end the access tokens of the family (RFC
+//! 7009 §2.1), which callers still have. While none is held it comes first, and what it cannot reach it leaves: the
+//! token stays abandoned, credentials are used all the same, and after the next token it is tried again.
 
 mod file;
+mod ledger;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::Arc;
-
-use tokenry_core::Secret;
+use tokenry_core::{Secret, Timestamp};
 
 pub use self::file::RefreshTokenFile;
+pub(crate) use self::ledger::Ledger;
 
-/// A refresh token as it is stored. `Debug` does not show it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What is stored of a keeper's refresh tokens. `Debug` does not show them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StoredRefreshToken {
-    /// The token.
-    pub token: Secret,
-    /// It was sent, and no answer has said yet what became of it.
-    pub presented: bool,
+    /// The token in use.
+    pub token: Option<Secret>,
+    /// When it was first sent, if no answer has said yet what became of it.
+    pub presented_at: Option<Timestamp>,
+    /// Tokens that were given up while they may be good, and are still to be revoked.
+    pub abandoned: Vec<Secret>,
 }
 
 /// Where the refresh token of one keeper is stored. [`RefreshTokenFile`] is one.
@@ -42,7 +60,7 @@ pub trait RefreshTokenStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// That it cannot be read, or is not a refresh token of this keeper.
+    /// That it cannot be read, or is not of this keeper.
     fn load(&self) -> Result<Option<StoredRefreshToken>, StoreError>;
 
     /// Replaces what is stored.
@@ -95,42 +113,4 @@ pub enum StoreError {
     /// Anything else, for stores of other makes.
     #[error("{0}")]
     Other(String),
-}
-
-/// A store, called on threads that may block.
-#[derive(Clone)]
-pub(crate) struct Durable(Arc<dyn RefreshTokenStore>);
-
-impl Durable {
-    pub(crate) fn new(store: Arc<dyn RefreshTokenStore>) -> Self {
-        Self(store)
-    }
-
-    pub(crate) async fn load(&self) -> Result<Option<StoredRefreshToken>, StoreError> {
-        let store = self.0.clone();
-        apart(move || store.load()).await
-    }
-
-    pub(crate) async fn save(&self, token: &Secret, presented: bool) -> Result<(), StoreError> {
-        let store = self.0.clone();
-        let token = StoredRefreshToken { token: token.clone(), presented };
-        apart(move || store.save(&token)).await
-    }
-
-    pub(crate) async fn clear(&self) -> Result<(), StoreError> {
-        let store = self.0.clone();
-        apart(move || store.clear()).await
-    }
-}
-
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Abandoned))
-}
-
-impl fmt::Debug for Durable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Durable(..)")
-    }
 }

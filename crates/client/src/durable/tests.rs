@@ -53,7 +53,7 @@ impl Disk for Watched {
 }
 
 fn token(text: &str) -> StoredRefreshToken {
-    StoredRefreshToken { token: Secret::new(text), presented: false }
+    StoredRefreshToken { token: Some(Secret::new(text)), ..Default::default() }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -67,15 +67,35 @@ fn row_275_what_was_saved_is_loaded() {
     let (_directory, path) = place();
     let file = RefreshTokenFile::new(&path, "owner");
     assert_eq!(file.load(), Ok(None));
-    for stored in
-        [token("r1"), StoredRefreshToken { presented: true, ..token("r1") }, token("r\"2\\\n")]
-    {
+    let presented_at = Some(Timestamp::from_millis(1_234_567));
+    let abandoned = vec![Secret::new("r0"), Secret::new("r-1")];
+    for stored in [
+        token("r1"),
+        StoredRefreshToken { presented_at, ..token("r1") },
+        token("r\"2\\\n"),
+        StoredRefreshToken { presented_at, abandoned: abandoned.clone(), ..token("r1") },
+        StoredRefreshToken { abandoned, ..Default::default() },
+    ] {
         file.save(&stored).unwrap();
         assert_eq!(RefreshTokenFile::new(&path, "owner").load(), Ok(Some(stored)));
     }
     file.clear().unwrap();
     assert_eq!(file.load(), Ok(None));
     file.clear().unwrap();
+}
+
+#[test]
+fn row_275_what_the_first_version_wrote_is_still_read() {
+    let (_directory, path) = place();
+    for (presented, presented_at) in [("false", None), ("true", Some(Timestamp::from_secs(0)))] {
+        let written = format!(
+            r#"{{"version":1,"owner":"owner","refresh_token":"r1","presented":{presented}}}"#
+        );
+        fs::write(&path, written).unwrap();
+        let found = RefreshTokenFile::new(&path, "owner").load().unwrap().unwrap();
+        // Long ago, so that no grace lasts.
+        assert_eq!(found, StoredRefreshToken { presented_at, ..token("r1") });
+    }
 }
 
 #[cfg(unix)]
@@ -120,7 +140,8 @@ fn row_275_whenever_the_power_fails_the_old_token_or_the_new_one_is_there() {
         assert!(matches!(error, StoreError::Io { .. }), "{error}");
         let found = RefreshTokenFile::new(&path, "owner").load().unwrap().unwrap();
         // Before the rename it is the old one; what was left behind does not stand in the way of the next.
-        assert!(found.token.matches(if fails_at < 4 { "r1" } else { "r2" }), "{fails_at}");
+        let found = found.token.unwrap();
+        assert!(found.matches(if fails_at < 4 { "r1" } else { "r2" }), "{fails_at}");
         RefreshTokenFile::new(&path, "owner").save(&token("r3")).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
@@ -139,10 +160,14 @@ fn row_275_a_file_that_is_not_ours_is_named_and_not_told() {
         "canary".to_owned(),
         good[..good.len() - 1].to_owned(),
         format!("{good}canary"),
-        good.replace("false", "\"canary\""),
-        good.replace("\"version\":1", "\"version\":2"),
+        good.replace("\"version\":2", "\"version\":1"),
+        good.replace("\"version\":2", "\"version\":3"),
+        good.replace("}", ",\"presented\":true}"),
+        good.replace("}", ",\"presented_at\":\"canary\"}"),
+        good.replace("}", ",\"abandoned\":[\"\"]}"),
+        good.replace("}", ",\"canary\":1}"),
+        good.replace(",\"refresh_token\":\"canary\"", ""),
         good.replace("canary", ""),
-        good.replace("presented", "canary"),
         good.replace("canary", &"canary".repeat(20_000)),
     ] {
         fs::write(&path, &damaged).unwrap();

@@ -17,7 +17,7 @@ use super::identity::Identity;
 use super::{Keeper, Owner, Shared, State};
 use crate::clock::{self, Clock, Wall};
 use crate::dpop::Dpop;
-use crate::durable::{Durable, RefreshTokenFile, RefreshTokenStore};
+use crate::durable::{Ledger, RefreshTokenFile, RefreshTokenStore};
 use crate::exchange::Exchange;
 use crate::machine::Policy;
 use crate::metrics::Counters;
@@ -169,35 +169,38 @@ impl KeeperBuilder {
         check::credentials(&self.provider, &self.credentials)?;
         check::settings(&self.provider, self.resource.as_deref(), self.store.is_some())?;
         let dpop = self.dpop.take().map(proof_key).transpose()?;
-        let store = self.durable(dpop.as_ref().and_then(|(_, given)| given.clone()));
+        let store = self.store(dpop.as_ref().and_then(|(_, given)| given.clone()));
         let dpop = dpop.map(|(key, _)| Arc::new(Dpop::new(key, self.wall.clone())));
-        let policy = self.policy();
+        let mut policy = self.policy();
         let transport = match self.transport {
             Some(transport) => transport,
             None => Arc::new(HttpTransport::new()?),
         };
         let provider = check::transport(self.provider, &self.credentials, &*transport)?;
+        let revocable = provider.refresh.as_ref().is_some_and(|rules| rules.revocation.is_some());
+        let ledger = Ledger::new(store, revocable);
         let exchange = Exchange {
             provider,
             credentials: self.credentials,
             resource: self.resource,
             dpop,
-            store,
+            ledger,
+            events: broadcast::Sender::new(EVENTS_KEPT),
             transport,
             wall: self.wall.clone(),
             timeout: REQUEST_TIMEOUT,
             default_lifetime: self.default_lifetime,
         };
+        policy.grace = exchange.grace();
         Ok(Keeper(Arc::new(Owner(Arc::new(Shared {
             id: KEEPERS.fetch_add(1, Ordering::Relaxed),
             slot: ArcSwapOption::empty(),
             served_at: AtomicU64::new(0),
-            state: Mutex::new(State::new(policy, exchange.store.is_none())),
+            state: Mutex::new(State::new(policy, !exchange.ledger.is_stored())),
             changed: Notify::new(),
             clock: Clock::new(self.wall),
             randomness: self.randomness,
             exchange: Arc::new(exchange),
-            events: broadcast::Sender::new(EVENTS_KEPT),
             counters: Counters::default(),
         })))))
     }
@@ -213,15 +216,15 @@ impl KeeperBuilder {
     }
 
     /// The store, if there is one. A file is told whose token it holds.
-    fn durable(&mut self, key: Option<String>) -> Option<Durable> {
-        Some(Durable::new(match self.store.take()? {
+    fn store(&mut self, key: Option<String>) -> Option<Arc<dyn RefreshTokenStore>> {
+        Some(match self.store.take()? {
             Store::Other(store) => store,
             Store::File(path) => {
                 let resource = self.resource.as_deref();
                 let owner = Identity::new(&self.provider, &self.credentials, resource, key);
                 Arc::new(RefreshTokenFile::new(path, owner.digest()))
             }
-        }))
+        })
     }
 }
 

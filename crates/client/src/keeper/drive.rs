@@ -2,13 +2,17 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Shared, State};
 use crate::Error;
 use crate::exchange::Obtained;
-use crate::machine::Grant;
+use crate::machine::{Grant, Phase};
 use crate::response::NoToken;
 use crate::token::BoxFuture;
+
+/// Requests that left with the last token have this long to arrive before its family is revoked, and it with them.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// A request on its way.
 struct Flight {
@@ -20,9 +24,11 @@ struct Flight {
 pub(super) async fn drive(shared: Arc<Shared>) {
     let mut abandon = Abandon { shared: shared.clone(), flying: None, done: false };
     let mut flight: Option<Flight> = None;
+    // Refresh tokens being revoked, beside whatever else is done.
+    let mut revoking: Option<BoxFuture<'static, ()>> = None;
     loop {
-        if let Some(store) = shared.exchange.store.as_ref().filter(|_| shared.is_to_be_restored()) {
-            shared.restore(store.load().await);
+        if shared.is_to_be_restored() {
+            shared.restore(shared.exchange.ledger.load().await);
         }
         let wake_at = {
             let mut state = shared.state();
@@ -30,7 +36,8 @@ pub(super) async fn drive(shared: Arc<Shared>) {
                 flight = take_off(&shared, &mut state);
             }
             let wake_at = state.machine.wake_at();
-            if state.closed || (flight.is_none() && wake_at.is_none()) {
+            let nothing = flight.is_none() && revoking.is_none() && wake_at.is_none();
+            if state.closed || nothing {
                 // Under the lock, so that an ask either sees the task or starts another.
                 state.driven = false;
                 abandon.done = true;
@@ -55,12 +62,22 @@ pub(super) async fn drive(shared: Arc<Shared>) {
                 None => pending().await,
             }
         };
+        let revoked = async {
+            match &mut revoking {
+                Some(revoking) => revoking.await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             (grant, outcome) = landed => {
                 flight = None;
                 abandon.flying = None;
+                if outcome.is_ok() && revoking.is_none() {
+                    revoking = revoke(&shared);
+                }
                 shared.land(grant, outcome);
             }
+            () = revoked => revoking = None,
             () = timer => shared.tick(),
             () = shared.changed.notified() => {}
         }
@@ -71,8 +88,21 @@ fn take_off(shared: &Shared, state: &mut State) -> Option<Flight> {
     let grant = state.pending.take()?;
     let refresh_token = state.refresh_token.clone();
     let exchange = shared.exchange.clone();
-    let outcome = Box::pin(exchange.run(grant, refresh_token));
+    let holds = state.machine.phase(shared.clock.now()) == Phase::Renewing;
+    let outcome = Box::pin(exchange.run(grant, refresh_token, holds));
     Some(Flight { grant, outcome })
+}
+
+/// Revokes what was given up, now that its successor is here, if anything was.
+fn revoke(shared: &Shared) -> Option<BoxFuture<'static, ()>> {
+    let exchange = shared.exchange.clone();
+    exchange.revocation()?;
+    Some(Box::pin(async move {
+        if !exchange.ledger.abandoned().await.is_empty() {
+            tokio::time::sleep(ARRIVAL).await;
+            exchange.revoke_abandoned().await;
+        }
+    }))
 }
 
 /// Tells the machine that a request will never come back, if its task is dropped or panics.

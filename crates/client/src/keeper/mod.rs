@@ -14,6 +14,8 @@ mod identity;
 #[cfg(test)]
 mod bound_tests;
 #[cfg(test)]
+mod doubt_tests;
+#[cfg(test)]
 mod durable_tests;
 #[cfg(test)]
 mod secret_tests;
@@ -85,7 +87,6 @@ struct Shared {
     clock: Clock,
     randomness: Box<dyn Fn() -> f64 + Send + Sync>,
     exchange: Arc<Exchange>,
-    events: broadcast::Sender<Event>,
     counters: Counters,
 }
 
@@ -198,7 +199,7 @@ impl Keeper {
 
     /// What happens from now on. A receiver that falls behind by more than 256 events loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.0.events.subscribe()
+        self.0.0.exchange.events.subscribe()
     }
 
     /// Where its state machine stands.
@@ -292,7 +293,7 @@ impl Shared {
     }
 
     /// The store has been asked. What it holds decides what the first request is; that it cannot say fails it.
-    fn restore(&self, stored: Result<Option<StoredRefreshToken>, StoreError>) {
+    fn restore(&self, stored: Result<StoredRefreshToken, StoreError>) {
         let mut state = self.state();
         match stored {
             Err(error) => {
@@ -300,16 +301,17 @@ impl Shared {
                     self.fail(&mut state, grant, NoToken::refused(error));
                 }
             }
-            Ok(None) => state.restored = true,
-            Ok(Some(StoredRefreshToken { presented: true, .. })) => {
+            Ok(stored) => {
                 state.restored = true;
-                self.tell(Event::RefreshTokenDoubtful);
-            }
-            Ok(Some(StoredRefreshToken { token, presented: false })) => {
-                state.restored = true;
+                let Some(token) = stored.token else { return };
                 state.refresh_token = Some(token);
-                self.tell(Event::RefreshTokenRestored);
-                let actions = state.machine.step(Input::Restored, self.clock.now());
+                let now = self.clock.now();
+                let until = stored.presented_at.map(|at| now + self.exchange.grace_left(at));
+                self.tell(match until {
+                    Some(_) => Event::RefreshTokenDoubtful,
+                    None => Event::RefreshTokenRestored,
+                });
+                let actions = state.machine.step(Input::Restored { until }, now);
                 self.carry_out(&mut state, &actions);
             }
         }
@@ -374,7 +376,13 @@ impl Shared {
 
     fn fail(&self, state: &mut State, grant: Grant, no_token: NoToken) {
         let now = self.clock.now();
-        let input = Input::Failed { failure: no_token.failure, roll: (self.randomness)() };
+        let maybe_spent =
+            grant == Grant::Refresh && self.exchange.rotates() && no_token.error.leaves_doubt();
+        if maybe_spent {
+            self.tell(Event::RefreshTokenDoubtful);
+        }
+        let failure = no_token.failure;
+        let input = Input::Failed { failure, maybe_spent, roll: (self.randomness)() };
         let actions = state.machine.step(input, now);
         self.note_failure(state, grant, no_token.error, now);
         self.carry_out(state, &actions);
@@ -430,8 +438,6 @@ impl Shared {
     }
 
     fn tell(&self, event: Event) {
-        event.log(&self.exchange.provider.name);
-        // Nobody may be watching.
-        let _ = self.events.send(event);
+        self.exchange.tell(event);
     }
 }

@@ -22,6 +22,7 @@ struct PolicyChange {
     patience: Option<u64>,
     credentials_interval: Option<u64>,
     use_refresh_tokens: Option<bool>,
+    grace: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -47,10 +48,20 @@ enum CaseInput {
     Asked,
     Timer,
     Restored,
+    RestoredInDoubt {
+        until: u64,
+    },
     Served(u64),
-    Granted { lifetime: u64, refresh_token: Option<CaseRefresh> },
+    Granted {
+        lifetime: u64,
+        refresh_token: Option<CaseRefresh>,
+    },
     Refused,
-    Failed { retry_after: Option<u64> },
+    Failed {
+        retry_after: Option<u64>,
+        #[serde(default)]
+        maybe_spent: bool,
+    },
     Invalidated(u64),
 }
 
@@ -74,7 +85,8 @@ impl CaseInput {
         match self {
             Self::Asked => Input::Asked,
             Self::Timer => Input::Timer,
-            Self::Restored => Input::Restored,
+            Self::Restored => Input::Restored { until: None },
+            Self::RestoredInDoubt { until } => Input::Restored { until: Some(ms(until)) },
             Self::Served(at) => Input::Served { at: ms(at) },
             Self::Granted { lifetime, refresh_token } => {
                 let refresh_token = match refresh_token {
@@ -87,10 +99,10 @@ impl CaseInput {
                 };
                 Input::Granted { lifetime: ms(lifetime), refresh_token, roll }
             }
-            Self::Refused => Input::Failed { failure: Failure::Refused, roll },
-            Self::Failed { retry_after } => {
+            Self::Refused => Input::Failed { failure: Failure::Refused, maybe_spent: false, roll },
+            Self::Failed { retry_after, maybe_spent } => {
                 let retry_after = retry_after.map(ms);
-                Input::Failed { failure: Failure::Transient { retry_after }, roll }
+                Input::Failed { failure: Failure::Transient { retry_after }, maybe_spent, roll }
             }
             Self::Invalidated(generation) => Input::Invalidated { generation },
         }
@@ -133,6 +145,9 @@ fn policy(change: &PolicyChange) -> Policy {
     if let Some(use_refresh_tokens) = change.use_refresh_tokens {
         policy.use_refresh_tokens = use_refresh_tokens;
     }
+    if let Some(grace) = change.grace {
+        policy.grace = Duration::from_millis(grace);
+    }
     policy
 }
 
@@ -173,4 +188,9 @@ fn the_failure_cases_hold() {
 #[test]
 fn the_invalidation_cases_hold() {
     run(include_str!("../../tests/cases/invalidation.json"));
+}
+
+#[test]
+fn the_doubt_cases_hold() {
+    run(include_str!("../../tests/cases/doubt.json"));
 }

@@ -28,7 +28,7 @@
 //! | `Empty` | asked | `Fetching` | request: refresh token if there is one, else credentials |
 //! | `Empty` | asked, but credentials were used a moment ago | `HeldBack` | wait, or fail if that is longer than a caller's patience |
 //! | `Fetching` | asked | `Fetching` | the caller joins the flight |
-//! | `Fetching` | restored, and credentials were asked for | `Fetching` | request: refresh token, instead |
+//! | `Fetching` | restored, and credentials were asked for | `Fetching` | request: refresh token, instead, unless its time is over |
 //! | `HeldBack` | asked | `HeldBack` | wait for the attempt; fail if refused, or if it is further away than patience |
 //! | `HeldBack` | time came | `Fetching` | request, if a caller waits or one asked within the last lifetime |
 //! | `Good` | asked | `Good` | release |
@@ -44,6 +44,7 @@
 //! | `Renewing` | credentials refused | `Retrying` | none: the token is still good |
 //! | `Fetching` | transient failure | `HeldBack` | backoff; fail those whose patience ends before the next attempt |
 //! | `Renewing` | transient failure | `Retrying` | backoff |
+//! | `Fetching`, `Renewing` | a failure that may have used up the refresh token | as above | as above; the token's time is now over when the grace is |
 //! | `Good`, `Retrying` | the token that is held was answered 401 | `Empty`, `HeldBack` | withdraw it |
 //! | `Renewing` | the same | `Fetching` | withdraw it |
 //! | any | another token was answered 401 | same | none: its successor is already here |
@@ -52,6 +53,12 @@
 //! The last row is what ends a loop: an API that refuses every token, however fresh, does not make the keeper ask
 //! for one per call. The first two refusals in a row are believed at once; after that a token has to be 1 s old,
 //! then 2 s, 4 s … 60 s.
+//!
+//! # Doubt
+//!
+//! A refresh whose answer is lost may have used up its token, and to send a used one again looks like theft (RFC 9700
+//! §4.14.2). Some servers answer it alike for a while, the *grace*. Within it, counted from when the token was first
+//! sent, the token is sent again; after it, or where there is none, credentials are.
 
 mod policy;
 
@@ -82,7 +89,10 @@ pub enum Input {
     /// A refresh token was found that is stored.
     ///
     /// It comes before the request in flight is sent, since it decides what that is.
-    Restored,
+    Restored {
+        /// Until when it may be used, if it was sent before and nobody knows what became of it.
+        until: Option<Duration>,
+    },
     /// Callers were served from the held token without asking the machine, most recently at this time.
     Served {
         /// When, since the keeper began.
@@ -101,6 +111,8 @@ pub enum Input {
     Failed {
         /// Why.
         failure: Failure,
+        /// Whether the server may have used up the refresh token that was sent, if one was.
+        maybe_spent: bool,
         /// A random number in `[0, 1)`.
         roll: f64,
     },
@@ -210,6 +222,12 @@ struct Refresh {
     until: Option<Duration>,
 }
 
+impl Refresh {
+    fn is_usable(self, now: Duration) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Flight {
     grant: Grant,
@@ -251,7 +269,7 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Action> {
         match input {
             Input::Asked => self.asked(now),
-            Input::Restored => self.restored(),
+            Input::Restored { until } => self.restored(until, now),
             Input::Served { at } => {
                 self.note_interest(at);
                 Vec::new()
@@ -259,7 +277,12 @@ impl Machine {
             Input::Granted { lifetime, refresh_token, roll } => {
                 self.granted(lifetime, refresh_token, roll, now)
             }
-            Input::Failed { failure, roll } => self.failed(failure, roll, now),
+            Input::Failed { failure, maybe_spent, roll } => {
+                if maybe_spent {
+                    self.doubt();
+                }
+                self.failed(failure, roll, now)
+            }
             Input::Invalidated { generation } => self.invalidated(generation, now),
             Input::Timer => self.timer(now),
         }
@@ -343,13 +366,14 @@ impl Machine {
         self.renew_if_due(now)
     }
 
-    fn restored(&mut self) -> Vec<Action> {
+    fn restored(&mut self, until: Option<Duration>, now: Duration) -> Vec<Action> {
         if !self.policy.use_refresh_tokens || self.refresh.is_some() {
             return Vec::new();
         }
-        self.refresh = Some(Refresh { until: None });
+        let refresh = Refresh { until };
+        self.refresh = Some(refresh);
         match &mut self.flight {
-            Some(flight) if flight.grant == Grant::Credentials => {
+            Some(flight) if flight.grant == Grant::Credentials && refresh.is_usable(now) => {
                 flight.grant = Grant::Refresh;
                 vec![Action::Request(Grant::Refresh)]
             }
@@ -372,8 +396,7 @@ impl Machine {
     }
 
     fn launch(&mut self, now: Duration) -> Vec<Action> {
-        let refreshable =
-            self.refresh.is_some_and(|refresh| refresh.until.is_none_or(|until| now < until));
+        let refreshable = self.refresh.is_some_and(|refresh| refresh.is_usable(now));
         let grant = if refreshable { Grant::Refresh } else { Grant::Credentials };
         if grant == Grant::Credentials && now < self.credentials_from {
             let until = self.credentials_from;
@@ -451,6 +474,15 @@ impl Machine {
             }
             (Failure::Transient { retry_after }, _) => self.hold_transient(retry_after, roll, now),
         }
+    }
+
+    /// The refresh token in flight may be used up: it is of use for as long as the server answers it alike.
+    fn doubt(&mut self) {
+        let refreshing = self.flight.filter(|flight| flight.grant == Grant::Refresh);
+        let (Some(flight), Some(refresh)) = (refreshing, &mut self.refresh) else { return };
+        // The grace begins when the token is used up, and that can have been the first time it was sent.
+        let over = flight.started.saturating_add(self.policy.grace);
+        refresh.until = Some(refresh.until.map_or(over, |until| until.min(over)));
     }
 
     fn hold_transient(

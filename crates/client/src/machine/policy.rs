@@ -47,6 +47,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No token is trusted for longer, whatever the server says.
 const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The end of a server's grace in which a doubtful refresh token is no longer sent is at most this: longer than a
+/// request usually takes to arrive. One that takes longer costs its family, and credentials begin another.
+const GRACE_MARGIN_CAP: Duration = Duration::from_secs(5);
+
+/// The same as a share of the grace, for those of less than 20 s.
+const GRACE_MARGIN_SHARE: f64 = 0.25;
+
 /// An answer that arrives late starts the next renewal no sooner than after this fraction of the lifetime.
 pub(super) const RENEWALS_PER_LIFETIME: u32 = 4;
 
@@ -65,6 +72,8 @@ pub struct Policy {
     pub credentials_interval: Duration,
     /// Whether refresh tokens are used at all.
     pub use_refresh_tokens: bool,
+    /// For how long after it was first sent a refresh token that may be used up is sent again.
+    pub grace: Duration,
 }
 
 impl Policy {
@@ -75,7 +84,13 @@ impl Policy {
             patience: PATIENCE,
             credentials_interval: Duration::ZERO,
             use_refresh_tokens: true,
+            grace: Duration::ZERO,
         }
+    }
+
+    /// How much of a server's grace is used: the rest is for the request to arrive in.
+    pub(crate) fn usable_grace(grace: Duration) -> Duration {
+        grace.saturating_sub(grace.mul_f64(GRACE_MARGIN_SHARE).min(GRACE_MARGIN_CAP))
     }
 
     /// How long before its expiry a token of this lifetime is no longer handed out.

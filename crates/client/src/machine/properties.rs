@@ -18,7 +18,7 @@ enum Next {
 enum Outcome {
     Grant { lifetime_secs: u64, refresh: bool },
     Refuse,
-    Fail { retry_after_secs: Option<u64> },
+    Fail { retry_after_secs: Option<u64>, maybe_spent: bool },
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -26,8 +26,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (0_u64..100_000, any::<bool>())
             .prop_map(|(lifetime_secs, refresh)| Outcome::Grant { lifetime_secs, refresh }),
         Just(Outcome::Refuse),
-        proptest::option::of(0_u64..100_000)
-            .prop_map(|retry_after_secs| Outcome::Fail { retry_after_secs }),
+        (proptest::option::of(0_u64..100_000), any::<bool>()).prop_map(
+            |(retry_after_secs, maybe_spent)| Outcome::Fail { retry_after_secs, maybe_spent }
+        ),
     ]
 }
 
@@ -42,11 +43,12 @@ fn next() -> impl Strategy<Value = Next> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (0.0..1.0, 0_u64..30, 0_u64..60, any::<bool>()).prop_map(
-        |(roll, patience, interval, use_refresh_tokens)| Policy {
+    (0.0..1.0, 0_u64..30, 0_u64..60, any::<bool>(), 0_u64..60).prop_map(
+        |(roll, patience, interval, use_refresh_tokens, grace)| Policy {
             patience: Duration::from_secs(patience),
             credentials_interval: Duration::from_secs(interval),
             use_refresh_tokens,
+            grace: Duration::from_secs(grace),
             ..Policy::of_instance(roll)
         },
     )
@@ -60,12 +62,15 @@ proptest! {
         policy in policy(),
         history in proptest::collection::vec((next(), 0_u64..400_000, 0.0..1.0), 1..80),
     ) {
-        let interval = policy.credentials_interval;
+        let (interval, grace) = (policy.credentials_interval, policy.grace);
         let mut machine = Machine::new(policy);
         let mut now = Duration::ZERO;
         let mut in_flight = None;
         let mut waiting = false;
         let mut answered_at: Option<Duration> = None;
+        let mut sent_at = Duration::ZERO;
+        // Until when a refresh token that is perhaps used up may be sent.
+        let mut doubtful_until: Option<Duration> = None;
         for (next, after_ms, roll) in history {
             let mut later = now + Duration::from_millis(after_ms);
             let input = match next {
@@ -80,11 +85,14 @@ proptest! {
                     },
                     roll,
                 },
-                Next::Land(Outcome::Refuse) => Input::Failed { failure: Failure::Refused, roll },
-                Next::Land(Outcome::Fail { retry_after_secs }) => Input::Failed {
+                Next::Land(Outcome::Refuse) => {
+                    Input::Failed { failure: Failure::Refused, maybe_spent: false, roll }
+                }
+                Next::Land(Outcome::Fail { retry_after_secs, maybe_spent }) => Input::Failed {
                     failure: Failure::Transient {
                         retry_after: retry_after_secs.map(Duration::from_secs),
                     },
+                    maybe_spent,
                     roll,
                 },
                 Next::Invalidate { newest } => Input::Invalidated {
@@ -104,6 +112,15 @@ proptest! {
                 if landed == Some(Grant::Credentials) && !matches!(outcome, Outcome::Fail { .. }) {
                     answered_at = Some(now);
                 }
+                match (outcome, landed) {
+                    (Outcome::Grant { refresh, .. }, _) if refresh || landed == Some(Grant::Credentials) => {
+                        doubtful_until = None;
+                    }
+                    (Outcome::Fail { maybe_spent: true, .. }, Some(Grant::Refresh)) => {
+                        doubtful_until.get_or_insert(sent_at + grace);
+                    }
+                    _ => {}
+                }
             }
             waiting |= matches!(next, Next::Ask);
             for action in machine.step(input, now) {
@@ -113,7 +130,12 @@ proptest! {
                         if grant == Grant::Credentials && let Some(answered_at) = answered_at {
                             prop_assert!(now >= answered_at + interval, "credentials in a loop");
                         }
+                        if grant == Grant::Refresh {
+                            let over = doubtful_until.is_some_and(|until| now >= until);
+                            prop_assert!(!over, "presented what is perhaps used up");
+                        }
                         in_flight = Some(grant);
+                        sent_at = now;
                     }
                     Action::Release => {
                         prop_assert!(machine.generation() > 0, "released without a token");

@@ -1,0 +1,96 @@
+//! Refresh tokens that are given up are revoked (RFC 7009), so that no family of theirs lives on.
+
+use std::time::Duration;
+
+use http::{StatusCode, Uri};
+use tokenry_core::Secret;
+
+use crate::credentials::Which;
+use crate::exchange::Exchange;
+use crate::provider::ClientAuthentication;
+use crate::transport::TransportError;
+use crate::{Event, request};
+
+/// How long one revocation may take: a caller may be waiting for the token that comes after it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a refresh token is not revoked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevocationError {
+    /// No answer. It is tried again after the next token.
+    #[error("no answer from the revocation endpoint: {0}")]
+    Transport(#[from] TransportError),
+    /// The server cannot at the moment. It is tried again after the next token.
+    #[error("the revocation endpoint answered {status}")]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server will not. It is not asked again.
+    #[error("the revocation endpoint answered {status}, and is not asked again")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The client's secret could not be read, or nothing signed, so nothing was sent. It is tried again after the next
+    /// token.
+    #[error("the client could not be proven to the revocation endpoint")]
+    Unproven,
+}
+
+impl Exchange {
+    /// Whether refresh tokens can be revoked.
+    pub(crate) fn revocation(&self) -> Option<&Uri> {
+        self.provider.refresh.as_ref().and_then(|rules| rules.revocation.as_ref())
+    }
+
+    /// Revokes what was abandoned, once each. What cannot be reached stays for the next time.
+    pub(crate) async fn revoke_abandoned(&self) {
+        let Some(url) = self.revocation() else { return };
+        for token in self.ledger.abandoned().await {
+            let revoked = self.revoke(url, &token).await;
+            let is_over = matches!(revoked, Ok(()) | Err(RevocationError::Refused { .. }));
+            if is_over && let Err(error) = self.ledger.settle(&token).await {
+                // It is revoked again, which does no harm (RFC 7009 §2.2).
+                self.tell(Event::RefreshTokenNotStored { error });
+            }
+            self.tell(match revoked {
+                Ok(()) => Event::RefreshTokenRevoked,
+                Err(error) => Event::RefreshTokenNotRevoked { error },
+            });
+        }
+    }
+
+    async fn revoke(&self, url: &Uri, token: &Secret) -> Result<(), RevocationError> {
+        let credentials = self.credentials.present(Which::Preferred).await;
+        let credentials = credentials.map_err(|_| RevocationError::Unproven)?;
+        let asking = self.asking(&credentials);
+        let prepared = request::revoke(url, self.revoking_as(), &asking, token);
+        let request = prepared.map_err(|_| RevocationError::Unproven)?.request;
+        let response = tokio::time::timeout(TIMEOUT, self.transport.send(request))
+            .await
+            .unwrap_or(Err(TransportError::Timeout { after: TIMEOUT }))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            // "the client must assume the token still exists and may retry" (RFC 7009 §2.2.1).
+            status
+                if status.is_server_error()
+                    || status == StatusCode::TOO_MANY_REQUESTS
+                    || status == StatusCode::REQUEST_TIMEOUT =>
+            {
+                Err(RevocationError::Unavailable { status: status.as_u16() })
+            }
+            status => Err(RevocationError::Refused { status: status.as_u16() }),
+        }
+    }
+
+    /// How the client is known there: as where tokens are refreshed, or else where they are obtained.
+    fn revoking_as(&self) -> ClientAuthentication {
+        let refresh = self.provider.refresh.as_ref().map(|rules| rules.client_authentication);
+        // RFC 7009 §2.1 has every client say who it is, one that refreshes without a name as well.
+        refresh
+            .filter(|method| *method != ClientAuthentication::None)
+            .unwrap_or(self.provider.obtain.client_authentication)
+    }
+}
