@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokenry_core::Timestamp;
-use tokio::time::Instant;
+
+use crate::rt::Instant;
 
 /// The wall clock, as an argument.
 pub(crate) type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;

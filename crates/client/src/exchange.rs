@@ -17,7 +17,7 @@ use crate::provider::{Provider, RefreshAnswer};
 use crate::request::{Asking, Prepared};
 use crate::response::{Granted, Lifetime, NoToken, Question};
 use crate::transport::{Transport, TransportError};
-use crate::{Error, Event, request, response};
+use crate::{Error, Event, request, response, rt};
 
 /// An answer that a transport read whole, although the server should have been brief, is not parsed beyond this.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -186,7 +186,7 @@ impl Exchange {
             let proof = dpop.prove(Place::TokenEndpoint, request.method(), &url, None);
             request.headers_mut().insert(DPOP, proof.map_err(NoToken::transient)?);
         }
-        let response = tokio::time::timeout(self.timeout, self.transport.send(request))
+        let response = rt::timeout(self.timeout, self.transport.send(request))
             .await
             .unwrap_or(Err(TransportError::Timeout { after: self.timeout }))
             .map_err(NoToken::transient)?;

@@ -36,6 +36,7 @@ mod replay;
 mod request;
 mod response;
 mod revocation;
+mod rt;
 mod secret;
 #[cfg(test)]
 mod testing;

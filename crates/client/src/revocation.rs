@@ -9,7 +9,7 @@ use crate::credentials::Which;
 use crate::exchange::Exchange;
 use crate::provider::ClientAuthentication;
 use crate::transport::TransportError;
-use crate::{Event, request};
+use crate::{Event, request, rt};
 
 /// How long one revocation may take: a caller may be waiting for the token that comes after it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl Exchange {
         let asking = self.asking(&credentials);
         let prepared = request::revoke(url, self.revoking_as(), &asking, token);
         let request = prepared.map_err(|_| RevocationError::Unproven)?.request;
-        let response = tokio::time::timeout(TIMEOUT, self.transport.send(request))
+        let response = rt::timeout(TIMEOUT, self.transport.send(request))
             .await
             .unwrap_or(Err(TransportError::Timeout { after: TIMEOUT }))?;
         match response.status() {

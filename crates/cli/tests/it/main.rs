@@ -9,6 +9,7 @@ mod client_certificate;
 mod crash;
 mod files;
 mod output;
+mod recovery;
 mod run;
 mod running;
 mod secrets;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +21,7 @@ use crate::durable::{Ledger, RefreshTokenFile, RefreshTokenStore};
 use crate::exchange::Exchange;
 use crate::machine::Policy;
 use crate::metrics::Counters;
+use crate::rt::Mutex;
 use crate::transport::HttpTransport;
 use crate::{Credentials, Provider, Transport, randomness};
 

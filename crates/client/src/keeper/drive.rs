@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Shared, State};
-use crate::Error;
 use crate::exchange::Obtained;
 use crate::machine::{Grant, Phase};
 use crate::response::NoToken;
 use crate::token::BoxFuture;
+use crate::{Error, rt};
 
 /// Requests that left with the last token have this long to arrive before its family is revoked, and it with them.
 const ARRIVAL: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         let wait = wake_at.map(|at| at.saturating_sub(shared.clock.now()));
         let timer = async {
             match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) => rt::sleep(wait).await,
                 None => pending().await,
             }
         };
@@ -69,6 +69,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             }
         };
         tokio::select! {
+            biased;
             (grant, outcome) = landed => {
                 flight = None;
                 abandon.flying = None;
@@ -99,7 +100,7 @@ fn revoke(shared: &Shared) -> Option<BoxFuture<'static, ()>> {
     exchange.revocation()?;
     Some(Box::pin(async move {
         if !exchange.ledger.abandoned().await.is_empty() {
-            tokio::time::sleep(ARRIVAL).await;
+            rt::sleep(ARRIVAL).await;
             exchange.revoke_abandoned().await;
         }
     }))

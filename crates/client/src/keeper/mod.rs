@@ -18,6 +18,8 @@ mod doubt_tests;
 #[cfg(test)]
 mod durable_tests;
 #[cfg(test)]
+mod interleaving_tests;
+#[cfg(test)]
 mod secret_tests;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use std::fmt;
 use std::future::ready;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -41,6 +43,7 @@ use crate::exchange::{Brought, Exchange, Obtained};
 use crate::machine::{Action, Grant, Input, Machine, Phase, Policy, Received};
 use crate::metrics::{self, Counters, KeeperMetrics};
 use crate::response::NoToken;
+use crate::rt::{self, Mutex, MutexGuard};
 use crate::token::BoxFuture;
 use crate::{Credentials, Error, Event, Provider, Token, TokenSource};
 
@@ -254,7 +257,7 @@ impl Shared {
 
     /// Joins the callers that wait.
     fn ask(self: &Arc<Self>) -> Result<Answer, Error> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let runtime = rt::Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let mut state = self.state();
         let answer = state.round.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
         let actions = state.machine.step(Input::Asked, self.clock.now());
