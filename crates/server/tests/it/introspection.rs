@@ -337,6 +337,25 @@ async fn row_189_a_refresh_token_takes_its_access_tokens_along() {
 }
 
 #[tokio::test]
+async fn row_189_a_used_up_refresh_token_ends_its_family() {
+    let house = house(realm()).await;
+    let first = house.token(&billing(), CC).await;
+    let used = first.field("refresh_token");
+    let refresh = format!("grant_type=refresh_token&refresh_token={used}");
+    let second = house.token(&billing(), &refresh).await;
+    // Whoever lost the answer has nothing else to name the family by.
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(revoke(&house, "billing", &used).await.status, StatusCode::OK);
+    for member in ["access_token", "refresh_token"] {
+        assert!(!is_active(&house, &second.field(member)).await, "{member}");
+    }
+    let refresh =
+        format!("grant_type=refresh_token&refresh_token={}", second.field("refresh_token"));
+    let refused = house.token(&billing(), &refresh).await;
+    assert_eq!(refused.refusal(), refusal(400, "invalid_grant"));
+}
+
+#[tokio::test]
 async fn row_190_an_access_token_is_revoked_alone() {
     let house = house(realm()).await;
     let answer = house.token(&billing(), CC).await;
@@ -489,6 +508,23 @@ mod keycloak {
         let again =
             ask(&house, "token", "billing", &format!("grant_type=refresh_token&{refresh}")).await;
         assert_eq!(error(&again), (400, "invalid_grant".into(), "Session not active".into()));
+    }
+
+    #[tokio::test]
+    async fn row_189_a_used_up_refresh_token_ends_its_session() {
+        let house = keycloak().await;
+        let mut rotating = house.store.load().await.unwrap().realms.remove(0);
+        rotating.tokens.refresh.as_mut().unwrap().policy = Rotate::Rotate;
+        house.change(vec![Change::PutRealm(rotating)]).await;
+        let used = ask(&house, "token", "billing", CC).await.field("refresh_token");
+        let refresh = format!("grant_type=refresh_token&refresh_token={used}");
+        let second = ask(&house, "token", "billing", &refresh).await.field("refresh_token");
+        house.clock.advance(Duration::from_secs(60));
+        let revoked = ask(&house, "revoke", "billing", &format!("token={used}")).await;
+        assert_eq!((revoked.status.as_u16(), &*revoked.text), (200, ""));
+        let refresh = format!("grant_type=refresh_token&refresh_token={second}");
+        let refused = ask(&house, "token", "billing", &refresh).await;
+        assert_eq!(error(&refused), (400, "invalid_grant".into(), "Session not active".into()));
     }
 
     #[tokio::test]
