@@ -8,6 +8,7 @@ mod certificate;
 mod client_certificate;
 mod crash;
 mod files;
+mod killed;
 mod output;
 mod recovery;
 mod run;
