@@ -239,7 +239,9 @@ impl Exchange {
             return;
         }
         match no_token.failure {
-            Failure::Refused => self.ledger.forget().await,
+            Failure::Refused if is_about_token(&no_token.error) => self.ledger.forget().await,
+            // Its family lives on, and is revoked when another has begun.
+            Failure::Refused => {}
             // If it cannot be written, the token is doubtful for longer than it need be.
             Failure::Transient { .. } if self.rotates() => drop(self.ledger.absolve().await),
             Failure::Transient { .. } => {}
@@ -288,4 +290,11 @@ impl Exchange {
             refresh_lifetime: granted.refresh_lifetime.or(refresh_documented),
         }
     }
+}
+
+/// Whether a refusal says that the refresh token is dead, rather than that this client may not use it now.
+fn is_about_token(error: &Error) -> bool {
+    let Error::Refused { refusal, .. } = error else { return false };
+    // Some vendors say it with a bare 401.
+    refusal.code.as_deref().is_none_or(|code| code == "invalid_grant")
 }

@@ -252,6 +252,19 @@ async fn a_token_in_doubt_that_is_refused_has_a_family_to_revoke() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_for_its_client_has_a_family_to_revoke() {
+    let store = Store::default();
+    let server = server(&store, once(Ok(refusal(400, "unauthorized_client"))));
+    let keeper = keeper(provider(None, true), &store, &server);
+    text(&keeper).await;
+    pass(229 * SECOND).await;
+    assert_eq!(
+        store.diary()[4..],
+        ["asked r1", "asked credentials", "save r3 without r1", "revoke r1", "save r3"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_store_a_lost_answer_is_handled_alike() {
     let diary = Store::default();
     let server = server(&diary, once(lost()));

@@ -449,7 +449,7 @@ fn credentials_of_the_wrong_kind_are_told_before_anything_is_sent() {
 async fn a_keeper_counts_what_it_does() {
     let server = Server::new(|_, n| match n {
         1 => Ok(grant(1, 300)),
-        2 => Ok(answer(503, "")),
+        2 => Ok(answer(429, "")),
         _ => Ok(grant(n, 300)),
     });
     let keeper = builder("truphone", &server).build().unwrap();
