@@ -110,7 +110,7 @@ impl Exchange {
     }
 
     async fn obtain(&self, holds: bool) -> Result<Obtained, NoToken> {
-        self.ledger.abandon().await;
+        self.ledger.abandon((self.wall)()).await;
         if !holds {
             self.revoke_abandoned().await;
         }
@@ -280,6 +280,10 @@ impl Exchange {
     fn completed(&self, granted: Granted, refresh_token: Brought) -> Obtained {
         let documented = self.provider.obtain.lifetime.unwrap_or(self.default_lifetime);
         let refresh_documented = self.provider.refresh.as_ref().and_then(|rules| rules.lifetime);
+        let refresh_lifetime = granted.refresh_lifetime.or(refresh_documented);
+        if let (Brought::Token(token), Some(lifetime)) = (&refresh_token, refresh_lifetime) {
+            self.ledger.note_expiry(token, (self.wall)() + lifetime);
+        }
         Obtained {
             access_token: granted.access_token,
             lifetime: match granted.lifetime {
@@ -287,7 +291,7 @@ impl Exchange {
                 Lifetime::Unknown => documented,
             },
             refresh_token,
-            refresh_lifetime: granted.refresh_lifetime.or(refresh_documented),
+            refresh_lifetime,
         }
     }
 }

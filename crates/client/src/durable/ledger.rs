@@ -1,7 +1,7 @@
 //! What a keeper knows of its refresh tokens: in memory, and in the store if there is one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokenry_core::{Secret, Timestamp};
 use tokio::sync::Mutex;
@@ -19,11 +19,13 @@ pub(crate) struct Ledger {
     revocable: bool,
     /// Locked while the store is written to, so that it is written in the order of the changes.
     known: Mutex<StoredRefreshToken>,
+    /// When a token expires, as far as the server said: there is no use in revoking it then.
+    expiry: std::sync::Mutex<Option<(Secret, Timestamp)>>,
 }
 
 impl Ledger {
     pub(crate) fn new(store: Option<Arc<dyn RefreshTokenStore>>, revocable: bool) -> Self {
-        Self { store, revocable, known: Mutex::default() }
+        Self { store, revocable, known: Mutex::default(), expiry: std::sync::Mutex::default() }
     }
 
     /// Whether it outlives the process.
@@ -79,14 +81,26 @@ impl Ledger {
         written
     }
 
+    /// This token expires then.
+    pub(crate) fn note_expiry(&self, token: &Secret, at: Timestamp) {
+        let mut expiry = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        *expiry = Some((token.clone(), at));
+    }
+
+    fn is_expired(&self, token: &Secret, now: Timestamp) -> bool {
+        let expiry = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        expiry.as_ref().is_some_and(|(known, at)| known == token && now >= *at)
+    }
+
     /// Credentials are used instead of the token in use, if there is one. Written with what they bring.
-    pub(crate) async fn abandon(&self) {
+    pub(crate) async fn abandon(&self, now: Timestamp) {
         let mut known = self.known.lock().await;
         let old = known.token.take();
         known.presented_at = None;
-        let Some(old) = old.filter(|old| self.revocable && !known.abandoned.contains(old)) else {
-            return;
+        let is_of_use = |old: &Secret| {
+            self.revocable && !known.abandoned.contains(old) && !self.is_expired(old, now)
         };
+        let Some(old) = old.filter(is_of_use) else { return };
         if known.abandoned.len() >= MAX_ABANDONED {
             known.abandoned.remove(0);
         }
