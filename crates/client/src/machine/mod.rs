@@ -9,6 +9,9 @@
 //! A token is *good* from the moment it is obtained until its hard margin: the smaller of 30 s and 15 % of its
 //! lifetime, before the server would call it expired. Inside the margin it is no longer handed out.
 //!
+//! Its *share* is the part of the lifetime after which it is renewed: 75 % ± 3 %, drawn once per instance. A steady
+//! client so makes at most 1 / 0.72 = 1.39 requests per lifetime.
+//!
 //! | [`Phase`] | token | request in flight | next attempt |
 //! | --- | --- | --- | --- |
 //! | `Empty` | none | no | at the next ask |
