@@ -7,17 +7,22 @@ use crate::command::{cargo, output};
 use crate::{Problem, root};
 
 /// Each crate and all crates of the workspace that it may have below it.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("tokenry-core", &[]),
     ("tokenry-store", &["tokenry-core"]),
     ("tokenry-server", &["tokenry-core", "tokenry-store"]),
     ("tokenry-client", &["tokenry-core"]),
     ("tokenry-verifier", &["tokenry-core"]),
+    (TEST_SERVER, &["tokenry-core"]),
     (
         "tokenry",
         &["tokenry-client", "tokenry-core", "tokenry-server", "tokenry-store", "tokenry-verifier"],
     ),
 ];
+
+/// The server that misbehaves. It is below no crate, and only the tests of these use it.
+const TEST_SERVER: &str = "tokenry-test-server";
+const ITS_USERS: [&str; 2] = ["tokenry-client", "tokenry"];
 
 /// What does input and output, or waits for it. None of it may be below `core`.
 const INPUT_AND_OUTPUT: [&str; 17] = [
@@ -72,6 +77,22 @@ pub(crate) fn check() -> Result<(), Problem> {
             "{p}",
         ]))?;
         wrong.extend(wrong_arrows(name, allowed, &tree));
+        let tests = output(cargo("tree").args([
+            "--package",
+            name,
+            "--edges",
+            "dev",
+            "--depth",
+            "1",
+            "--all-features",
+            "--target",
+            "all",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]))?;
+        wrong.extend(wrong_tests(name, &tests));
     }
     let mut sources = Vec::new();
     rust_files(&root().join("crates/core/src"), &mut sources)?;
@@ -117,6 +138,13 @@ fn wrong_arrows(name: &str, allowed: &[&str], tree: &str) -> Vec<Problem> {
     wrong
 }
 
+/// Who uses the test server in tests and should not.
+fn wrong_tests(name: &str, tree: &str) -> Option<Problem> {
+    let uses = tree.lines().skip(1).any(|line| line.split(' ').next() == Some(TEST_SERVER));
+    (uses && !ITS_USERS.contains(&name))
+        .then(|| format!("the tests of {name} must not depend on {TEST_SERVER}"))
+}
+
 fn rust_files(folder: &Path, files: &mut Vec<(String, String)>) -> Result<(), Problem> {
     let problem = |path: &Path, error| format!("{}: {error}", path.display());
     for entry in folder.read_dir().map_err(|error| problem(folder, error))? {
@@ -149,5 +177,15 @@ mod tests {
             ["tokenry-core must not depend on tokio: it does input and output"]
         );
         assert_eq!(wrong_arrows("tokenry-core", &[], ""), ["cargo says nothing of tokenry-core"]);
+    }
+
+    #[test]
+    fn the_test_server_is_for_the_tests_of_its_users() {
+        let tree = |name: &str| format!("{name} v0.1.0 (x)\n{TEST_SERVER} v0.1.0 (x)\n");
+        assert_eq!(wrong_tests("tokenry-client", &tree("tokenry-client")), None);
+        assert!(wrong_tests("tokenry-verifier", &tree("tokenry-verifier")).is_some());
+        assert_eq!(wrong_tests(TEST_SERVER, "tokenry-test-server v0.1.0 (x)\nhyper v1\n"), None);
+        let below = wrong_arrows("tokenry-client", &["tokenry-core"], &tree("tokenry-client"));
+        assert_eq!(below, ["tokenry-client must not depend on tokenry-test-server"]);
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod arrows;
 mod command;
+mod faults;
 mod fuzz;
 mod instructions;
 mod interop;
@@ -45,6 +46,11 @@ cargo xtask bench instructions
     Counts the instructions that the steps of a token request take, under valgrind, and fails where one takes more
     than is written beside it in bench/benches/instructions.rs.
 
+cargo xtask faults [--write]
+    Plays the fault matrix: each fault of a misbehaving server in each integration of the client, and prints what
+    callers noticed.
+      --write             write docs/faults.md anew
+
 cargo xtask requirements [--open] [--write]
     Says which rows of the requirements are proven by tests, which are out of scope, and which are open.
       --open              name the open ones
@@ -75,6 +81,7 @@ fn run(args: &[String]) -> Result<(), Problem> {
         Task::Bench { args } => bench(&args)?,
         Task::Instructions { args } => instructions::run(&args)?,
         Task::Requirements { args } => requirements::run(&args)?,
+        Task::Faults { write } => faults::run(write)?,
     }
     Ok(())
 }
@@ -94,6 +101,7 @@ enum Task {
     Bench { args: Vec<String> },
     Instructions { args: Vec<String> },
     Requirements { args: Vec<String> },
+    Faults { write: bool },
 }
 
 impl Task {
@@ -118,6 +126,7 @@ impl Task {
             Some("test") => Self::test(rest),
             Some("fuzz") => Self::fuzz(rest),
             Some("interop") => Self::interop(rest),
+            Some("faults") => Self::faults(rest),
             Some("requirements") => Ok(Self::Requirements { args: rest.cloned().collect() }),
             Some(other) => Err(format!("no task is called `{other}`; see `cargo xtask help`")),
         }
@@ -147,6 +156,17 @@ impl Task {
             }
         }
         Ok(Self::Interop { only, comparing })
+    }
+
+    fn faults<'a>(args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
+        let mut write = false;
+        for arg in args {
+            match arg.as_str() {
+                "--write" => write = true,
+                other => return Err(format!("`faults` has no option `{other}`")),
+            }
+        }
+        Ok(Self::Faults { write })
     }
 
     fn fuzz<'a>(mut args: impl Iterator<Item = &'a String>) -> Result<Self, Problem> {
@@ -227,6 +247,7 @@ mod tests {
             parse("interop --only golang"),
             Ok(Task::Interop { only: vec!["golang".into()], comparing: vec![] })
         );
+        assert_eq!(parse("faults --write"), Ok(Task::Faults { write: true }));
         assert_eq!(parse("bench instructions"), Ok(Task::Instructions { args: vec![] }));
         assert_eq!(
             parse("interop --only keycloak --scene refresh --masked"),
@@ -242,6 +263,7 @@ mod tests {
             "test --onyl a",
             "fuzz --sec 1",
             "interop golang",
+            "faults --wirte",
             "interop --scene",
             "fuzz --reproduce x",
         ] {

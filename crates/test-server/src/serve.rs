@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -39,14 +40,18 @@ impl TestServer {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request: Request<Incoming>| async move {
-            let (head, body) = request.into_parts();
-            let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Lost)?;
-            self.respond(Request::from_parts(head, body.to_bytes())).await
+        let server = self.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let server = server.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Lost)?;
+                server.respond(Request::from_parts(head, body.to_bytes())).await
+            }
         });
-        let server = auto::Builder::new(TokioExecutor::new());
+        let builder = auto::Builder::new(TokioExecutor::new());
         // That a connection ended is what the peer, or a fault, wanted.
-        let _ = server.serve_connection(TokioIo::new(io), service).await;
+        let _ = builder.serve_connection(TokioIo::new(io), service).await;
     }
 
     /// Serves the network: loopback, on a port that is free.
@@ -97,7 +102,10 @@ impl TestServer {
         };
         let response = match endpoint {
             Endpoint::Token => token::respond(&self.0, received).await?,
-            Endpoint::Api => api::respond(&self.0, &received, body.len()).map(Answered::Whole),
+            Endpoint::Api => {
+                wait(self.0.api_latency).await;
+                api::respond(&self.0, &received, body.len()).map(Answered::Whole)
+            }
             Endpoint::Metadata => {
                 let scheme = head.uri.scheme_str().unwrap_or("http");
                 api::metadata(&format!("{scheme}://{host}")).map(Answered::Whole)
@@ -106,6 +114,13 @@ impl TestServer {
         };
         self.0.state().record.answered(number, response.status().as_u16());
         Ok(response)
+    }
+}
+
+/// Lets so much of tokio's time pass. Without a latency, a test is not sent through the timer.
+pub(crate) async fn wait(latency: Duration) {
+    if latency > Duration::ZERO {
+        tokio::time::sleep(latency).await;
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) users: BTreeMap<String, Secret>,
     pub(crate) lives: Lives,
     pub(crate) latency: Duration,
+    pub(crate) api_latency: Duration,
     pub(crate) clock: Clock,
     state: Mutex<State>,
 }
@@ -57,6 +58,7 @@ pub struct Builder {
     users: BTreeMap<String, Secret>,
     lives: Lives,
     latency: Duration,
+    api_latency: Duration,
     beginning: Option<Timestamp>,
 }
 
@@ -110,6 +112,13 @@ impl Builder {
         self
     }
 
+    /// How long the API takes to answer, by tokio's time: not at all by default.
+    #[must_use]
+    pub fn api_latency(mut self, latency: Duration) -> Self {
+        self.api_latency = latency;
+        self
+    }
+
     /// What the wall clock says when the server is built. By default the time of the operating system.
     #[must_use]
     pub fn beginning(mut self, beginning: Timestamp) -> Self {
@@ -133,6 +142,7 @@ impl Builder {
             users: self.users,
             lives: self.lives,
             latency: self.latency,
+            api_latency: self.api_latency,
             clock: Clock::new(self.beginning.unwrap_or_else(clock::system)),
             state: Mutex::new(state),
         }))
@@ -154,6 +164,7 @@ impl TestServer {
             users: BTreeMap::new(),
             lives: Lives { access: LIFETIME, refresh: REFRESH_LIFETIME, policy },
             latency: Duration::ZERO,
+            api_latency: Duration::ZERO,
             beginning: None,
         }
     }

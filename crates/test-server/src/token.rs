@@ -11,6 +11,7 @@ use tokenry_core::dpop::{self, Expected};
 
 use crate::body::Answered;
 use crate::issued::{Grantee, Pair};
+use crate::serve::wait;
 use crate::server::{Shared, State};
 use crate::{Fault, Lost, answer, form};
 
@@ -76,9 +77,7 @@ pub(crate) async fn respond(
     let is_refresh = received.parameter("grant_type") == Some("refresh_token");
     let meant = |fault: &Fault| is_refresh || !fault.is_of_refreshes();
     let fault = shared.state().faults.take(meant);
-    if shared.latency > std::time::Duration::ZERO {
-        tokio::time::sleep(shared.latency).await;
-    }
+    wait(shared.latency).await;
     match fault {
         Some(Fault::Dropped) => return Err(Lost),
         Some(Fault::NoAnswer) => pending().await,

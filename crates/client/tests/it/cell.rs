@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Within this, callers are served again: the longest backoff, `Retry-After`, or an attempt that is still under way.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 
+/// Within this, a token that is refused is believed to be bad.
+const DOUBT: Duration = Duration::from_secs(60);
+
 /// Calls per lifetime, so many at once.
 const STEPS: u32 = 50;
 const AT_ONCE: usize = 3;
@@ -122,10 +125,10 @@ impl<I: Integration> Run<I> {
 
         // What was issued meanwhile may still be cut short.
         self.demand = Demand::AsLongAsGood;
-        let after = self.walk(lifetime).await;
+        self.walk(lifetime.max(DOUBT)).await;
         self.demand = Demand::Service;
-        let last = self.walk(lifetime).await;
-        self.limit("the two lifetimes after it", after.requests + last.requests, 3);
+        let last = self.walk(2 * lifetime).await;
+        self.limit("the two lifetimes in the end", last.requests, 3);
         if !self.held.as_deref().is_some_and(|token| self.server.is_good(token)) {
             self.wrong("no good token in the end".to_owned());
         }
@@ -196,7 +199,8 @@ impl<I: Integration> Run<I> {
 
     /// Whether the client has a token that the API takes, and that is not about to expire.
     fn holds_good(&self) -> bool {
-        let margin = (self.lifetime.mul_f64(0.15)).min(Duration::from_secs(30));
+        // The client counts from when it asked, the server from when it answered.
+        let margin = self.lifetime.mul_f64(0.15).min(Duration::from_secs(30)) + LATENCY;
         let left = self.held.as_deref().and_then(|token| self.server.good_for(token));
         left.is_some_and(|left| left > margin)
     }

@@ -12,9 +12,10 @@ use crate::integration::{Asking, Integration, Layered};
 use crate::world;
 
 const LIFETIME: Duration = Duration::from_secs(300);
+const ROTATING: RefreshPolicy = RefreshPolicy::Rotate { grace: Duration::ZERO };
 
 fn world() -> (TestServer, Keeper) {
-    let server = world::server(LIFETIME, RefreshPolicy::Rotate { grace: Duration::ZERO });
+    let server = world::server(LIFETIME, ROTATING);
     let keeper = world::keeper(&server, 0.5).build().unwrap();
     (server, keeper)
 }
@@ -58,7 +59,9 @@ async fn row_262_ten_thousand_tasks_share_one_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_refusals_of_one_token_are_one_token_request() {
     async fn refused<I: Integration + 'static>() {
-        let (server, keeper) = world();
+        // All thousand are on their way before the first is refused.
+        let server = world::builder(LIFETIME, ROTATING).api_latency(world::LATENCY).build();
+        let keeper = world::keeper(&server, 0.5).build().unwrap();
         let integration = std::sync::Arc::new(I::new(&server, keeper));
         assert_eq!(integration.call().await, Ok(StatusCode::OK));
         server.revoke_access_tokens();

@@ -28,6 +28,8 @@ pub(crate) enum Pace {
     Backoff,
     /// When a refusal is forgotten.
     Refusal,
+    /// When an API that refuses every token is believed again.
+    Doubt(Duration),
 }
 
 impl Pace {
@@ -39,6 +41,8 @@ impl Pace {
             Self::Backoff => (14.0, 15.0),
             // A refusal is held for 3 s. A refresh that is refused is followed by credentials.
             Self::Refusal => (6.0, 3.0),
+            // A token that lives on until it is renewed ends the doubt.
+            Self::Doubt(lifetime) => (8.0, (lifetime.as_secs_f64() / 4.0).min(20.0)),
         };
         (first + lasting.as_secs_f64() / every) as usize
     }
@@ -49,7 +53,6 @@ pub(crate) fn all(lifetime: Duration) -> Vec<Row> {
     let secs = lifetime.as_secs();
     // What a client believes of a lifetime that it is not told.
     let default = Duration::from_secs(300).min(lifetime);
-    let day = lifetime;
     let believed =
         |name, says, lifetime| row(name, Fault::ExpiresIn(says), Pace::Lifetime(lifetime));
     let dead = |name, number: &str| {
@@ -71,7 +74,7 @@ pub(crate) fn all(lifetime: Duration) -> Vec<Row> {
         believed("`expires_in` garbage", ExpiresIn::Text("soon".to_owned()), default),
         believed("`expires_in` a string", ExpiresIn::Quoted, lifetime),
         believed("`expires_in` a fraction", number(format!("{secs}.9")), lifetime),
-        believed("`expires_in` of thirty digits", number("9".repeat(30)), day),
+        believed("`expires_in` of thirty digits", number("9".repeat(30)), lifetime),
         dead("`expires_in` 0", "0"),
         dead("`expires_in` negative", "-1"),
     ];
@@ -107,7 +110,7 @@ fn refusals(lifetime: Duration) -> Vec<Row> {
         },
         Row {
             by_api: true,
-            ..row("API refuses every token", Fault::ApiUnauthorized, Pace::Refusal)
+            ..row("API refuses every token", Fault::ApiUnauthorized, Pace::Doubt(lifetime))
         },
         Row {
             by_api: true,

@@ -10,7 +10,7 @@ use tower::{Layer as _, Service, ServiceExt as _};
 use crate::world;
 
 /// One way. Each call is one request to the API, with all that belongs to it.
-pub(crate) trait Integration {
+pub(crate) trait Integration: Send + Sync {
     /// What it is called, for people.
     const NAME: &'static str;
 

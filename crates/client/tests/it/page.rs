@@ -61,6 +61,13 @@ fn shown(time: Duration) -> String {
     }
 }
 
+/// A number that people can read.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
 /// The page.
 pub(crate) fn of(tables: &[Table]) -> String {
     let mut text = String::from("# What callers notice when a token server misbehaves\n\n");
@@ -75,9 +82,9 @@ pub(crate) fn of(tables: &[Table]) -> String {
         text,
         "{cells} cells: {} faults of [the misbehaving server](../crates/test-server), {} integrations, tokens that live\n\
          {} seconds, and {} kinds of refresh tokens: none, rotated without a grace, rotated with one, and kept. In each cell a\n\
-         client calls an API {calls} times in all, three calls at once and fifty times per lifetime, on a virtual clock. The fault\n\
+         client calls an API ({} times in all), three calls at once and fifty times per lifetime, on a virtual clock. The fault\n\
          comes twice: about when the token is renewed, and for two lifetimes, two minutes at least.\n\n\
-         **Of {with_good} calls made while a good token existed, {hindered} waited or failed.** In no cell were there two token\n\
+         **Of {} calls made while a good token existed, {hindered} waited or failed.** In no cell were there two token\n\
          requests at once, or more than the policy allows; in each, callers were served again within 30 s and had a good token in\n\
          the end. Written by `cargo xtask faults --write`, and checked by the tests.\n\n\
          A cell says what callers noticed of the long fault, at worst: the longest that one waited · how many calls failed · how\n\
@@ -87,6 +94,8 @@ pub(crate) fn of(tables: &[Table]) -> String {
         tables.len(),
         LIFETIMES.map(|secs| secs.to_string()).join(", "),
         POLICIES.len(),
+        thousands(calls),
+        thousands(with_good),
         LATENCY.as_millis(),
         TIMEOUT.as_secs(),
     );

@@ -28,13 +28,16 @@ pub(crate) const POLICIES: [RefreshPolicy; 4] = [
 ];
 
 pub(crate) fn server(lifetime: Duration, policy: RefreshPolicy) -> TestServer {
+    builder(lifetime, policy).build()
+}
+
+pub(crate) fn builder(lifetime: Duration, policy: RefreshPolicy) -> tokenry_test_server::Builder {
     TestServer::builder()
         .client("acme", "secret-1")
         .lifetime(lifetime)
         .refresh(policy)
         .latency(LATENCY)
         .beginning(Timestamp::from_secs(1_000_000))
-        .build()
 }
 
 /// A keeper of that server's tokens, with one random number for everything.
