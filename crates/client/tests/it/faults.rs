@@ -24,8 +24,10 @@ pub(crate) struct Row {
 pub(crate) enum Pace {
     /// Nothing is wrong with the token: as without a fault, for tokens that live as long as the client believes.
     Lifetime(Duration),
-    /// After a backoff, or when the server says.
+    /// After a backoff.
     Backoff,
+    /// When the server says.
+    RetryAfter(Duration),
     /// When a refusal is forgotten.
     Refusal,
     /// When an API that refuses every token is believed again.
@@ -39,6 +41,7 @@ impl Pace {
             Self::Lifetime(lifetime) => (3.0, lifetime.as_secs_f64() / 1.4),
             // The shortest of the long backoffs is half of the cap, with the middle of all random numbers.
             Self::Backoff => (14.0, 15.0),
+            Self::RetryAfter(after) => (3.0, after.as_secs_f64()),
             // A refusal is held for 3 s. A refresh that is refused is followed by credentials.
             Self::Refusal => (6.0, 3.0),
             // A token that lives on until it is renewed ends the doubt.
@@ -84,6 +87,7 @@ pub(crate) fn all(lifetime: Duration) -> Vec<Row> {
 
 fn refusals(lifetime: Duration) -> Vec<Row> {
     let (seconds, date) = (RetryAfter::Seconds(20), RetryAfter::Date(20));
+    let after = Pace::RetryAfter(Duration::from_secs(20));
     let half = lifetime / 2;
     let of_refreshes = Pace::Lifetime(half);
     vec![
@@ -94,10 +98,10 @@ fn refusals(lifetime: Duration) -> Vec<Row> {
         row("403 with HTML", Fault::Html(403), Pace::Backoff),
         row("502 with HTML", Fault::Html(502), Pace::Backoff),
         row("500", Fault::InternalError, Pace::Backoff),
-        row("429, `Retry-After` 20 s", Fault::TooManyRequests(seconds), Pace::Backoff),
-        row("429, `Retry-After` a date", Fault::TooManyRequests(date), Pace::Backoff),
-        row("503, `Retry-After` 20 s", Fault::Unavailable(seconds), Pace::Backoff),
-        row("503, `Retry-After` a date", Fault::Unavailable(date), Pace::Backoff),
+        row("429, `Retry-After` 20 s", Fault::TooManyRequests(seconds), after),
+        row("429, `Retry-After` a date", Fault::TooManyRequests(date), after),
+        row("503, `Retry-After` 20 s", Fault::Unavailable(seconds), after),
+        row("503, `Retry-After` a date", Fault::Unavailable(date), after),
         row("503 without", Fault::Unavailable(RetryAfter::Absent), Pace::Backoff),
         row("401 `invalid_client`", Fault::InvalidClient, Pace::Refusal),
         row("400 `invalid_grant` to refreshes", Fault::InvalidGrant, of_refreshes),
