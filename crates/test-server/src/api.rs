@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use crate::server::{Shared, State};
-use crate::token::{Received, nonce};
+use crate::token::{Received, is_fresh, nonce};
 use crate::{Fault, answer};
 
 /// Answers 200 to a good token, else 401, or 403 if it lacks the scope that the query asks for.
@@ -63,8 +63,8 @@ fn check(
         if !is_bound || proof.0 != key {
             return Err(invalid());
         }
-        let current = (state.nonces.1 > 0).then(|| nonce(state.nonces.1));
-        if fault == Some(&Fault::ApiDpopNonce) && (current.is_none() || proof.1 != current) {
+        let demanded = fault == Some(&Fault::ApiDpopNonce);
+        if demanded && !is_fresh(proof.1.as_deref(), state.nonces.1) {
             return Err(no("DPoP", Some("use_dpop_nonce")));
         }
     } else if is_bound {

@@ -51,13 +51,13 @@ pub enum Fault {
     Refused(u16, String),
     /// 307 to this URL. Who follows it gives away the credentials.
     Redirect(String),
-    /// A DPoP nonce is demanded (RFC 9449 §8), and replaced with each answer.
+    /// A DPoP nonce is demanded (RFC 9449 §8), and replaced with each answer; the newest eight are good.
     DpopNonce,
     /// The API answers 401 `invalid_token` to any token.
     ApiUnauthorized,
     /// The API answers 403 `insufficient_scope` to any good token.
     ApiForbidden,
-    /// The API demands a DPoP nonce (RFC 9449 §9), and replaces it with each answer.
+    /// The API demands a DPoP nonce (RFC 9449 §9), and replaces it with each answer; the newest eight are good.
     ApiDpopNonce,
 }
 

@@ -138,8 +138,16 @@ fn process(shared: &Shared, received: &Received, fault: Option<&Fault>) -> Respo
     response
 }
 
+/// So many of the newest nonces are good: requests that are under way at the same time have different ones.
+const NONCES_KEPT: usize = 8;
+
 pub(crate) fn nonce(number: u64) -> String {
     format!("nonce-{number}")
+}
+
+/// Whether a proof has a nonce that was given a moment ago.
+pub(crate) fn is_fresh(given: Option<&str>, newest: u64) -> bool {
+    (1..=newest).rev().take(NONCES_KEPT).any(|number| given == Some(&*nonce(number)))
 }
 
 type Refused = (u16, &'static str);
@@ -162,7 +170,7 @@ fn grant(
     let proof = received.proof(None, now).map_err(|()| (400, "invalid_dpop_proof"))?;
     if demanding {
         let (_, given) = proof.as_ref().ok_or((400, "invalid_request"))?;
-        if state.nonces.0 == 0 || *given != Some(nonce(state.nonces.0)) {
+        if !is_fresh(given.as_deref(), state.nonces.0) {
             return Err((400, "use_dpop_nonce"));
         }
     }

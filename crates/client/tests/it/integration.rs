@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use tokenry_client::{BearerLayer, BoxFuture, Keeper};
-use tokenry_test_server::{Lost, TestServer};
+use tokenry_test_server::{Lost, RefreshPolicy, TestServer};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 use crate::world;
@@ -13,6 +13,13 @@ use crate::world;
 pub(crate) trait Integration: Send + Sync {
     /// What it is called, for people.
     const NAME: &'static str;
+
+    /// The refresh tokens that it is played with. Below the keeper all are alike, so those over connections, which take
+    /// longer, do with two.
+    const POLICIES: &'static [RefreshPolicy] = &world::POLICIES;
+
+    /// Whether it can send tokens that are bound to a key.
+    const BINDS: bool = true;
 
     fn new(server: &TestServer, keeper: Keeper) -> Self;
 

@@ -11,7 +11,6 @@ use crate::cell::{self, Outcome};
 use crate::faults::{self, Row};
 use crate::integration::{Asking, Integration, Layered};
 use crate::page::{self, Table};
-use crate::world::POLICIES;
 
 /// The lifetimes of tokens, in seconds.
 pub(crate) const LIFETIMES: [u64; 4] = [10, 60, 300, 3600];
@@ -56,9 +55,11 @@ fn table<I: Integration>() -> Table {
     };
     for lifetime in LIFETIMES.map(Duration::from_secs) {
         for (row, (_, cells)) in faults::all(lifetime).iter().zip(&mut table.rows) {
-            let outcomes: Vec<Outcome> = POLICIES
-                .into_iter()
-                .map(|policy| played::<I>(row, lifetime, policy, &mut table.wrong))
+            // A cell that cannot be played stays empty.
+            let policies = if row.bound && !I::BINDS { &[] } else { I::POLICIES };
+            let outcomes: Vec<Outcome> = policies
+                .iter()
+                .map(|policy| played::<I>(row, lifetime, *policy, &mut table.wrong))
                 .collect();
             cells.push(outcomes);
         }

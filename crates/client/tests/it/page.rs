@@ -40,6 +40,9 @@ impl Table {
 
 /// The worst of each number over the refresh policies.
 fn worst(outcomes: &[Outcome]) -> String {
+    if outcomes.is_empty() {
+        return "–".to_owned();
+    }
     let most = |of: &dyn Fn(&Outcome) -> usize| outcomes.iter().map(of).max().unwrap_or_default();
     let longest =
         |of: &dyn Fn(&Outcome) -> Duration| outcomes.iter().map(of).max().unwrap_or_default();
@@ -81,7 +84,7 @@ pub(crate) fn of(tables: &[Table]) -> String {
     let _ = write!(
         text,
         "{cells} cells: {} faults of [the misbehaving server](../crates/test-server), {} integrations, tokens that live\n\
-         {} seconds, and {} kinds of refresh tokens: none, rotated without a grace, rotated with one, and kept. In each cell a\n\
+         {} seconds, and up to {} kinds of refresh tokens: none, rotated without a grace, rotated with one, and kept. In each cell a\n\
          client calls an API ({} times in all), three calls at once and fifty times per lifetime, on a virtual clock. The fault\n\
          comes twice: about when the token is renewed, and for two lifetimes, two minutes at least.\n\n\
          **Of {} calls made while a good token existed, {hindered} waited or failed.** In no cell were there two token\n\
