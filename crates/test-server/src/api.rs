@@ -60,11 +60,11 @@ fn check(
         let proof = received.proof(Some(token.trim()), now);
         let proof = proof.ok().flatten().ok_or_else(|| no("DPoP", Some("invalid_dpop_proof")))?;
         // RFC 9449 §7.2: a bound token that is sent as a bearer token proves nothing.
-        if !is_bound || proof.0 != key {
+        if !is_bound || proof.key != key {
             return Err(invalid());
         }
         let demanded = fault == Some(&Fault::ApiDpopNonce);
-        if demanded && !is_fresh(proof.1.as_deref(), state.nonces.1) {
+        if demanded && !is_fresh(proof.nonce.as_deref(), state.nonces.1) {
             return Err(no("DPoP", Some("use_dpop_nonce")));
         }
     } else if is_bound {

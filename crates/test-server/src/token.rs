@@ -1,5 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2).
 
+use std::collections::BTreeMap;
 use std::future::pending;
 
 use base64::Engine as _;
@@ -7,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Response};
-use tokenry_core::dpop::{self, Expected};
+use tokenry_core::Timestamp;
+use tokenry_core::dpop::{self, BadProof, Expected, Proof};
 
 use crate::body::Answered;
 use crate::issued::{Grantee, Pair};
@@ -21,7 +23,7 @@ pub(crate) struct Received {
     /// The URL, by `https` and by `http`: TLS may end before this server.
     pub(crate) urls: [String; 2],
     pub(crate) headers: HeaderMap,
-    pub(crate) form: std::collections::BTreeMap<String, String>,
+    pub(crate) form: BTreeMap<String, String>,
 }
 
 impl Received {
@@ -29,24 +31,22 @@ impl Received {
         self.form.get(name).map(String::as_str)
     }
 
-    /// The key and the nonce of the proof that came with it; `Err` if it is not good.
-    #[expect(clippy::type_complexity, reason = "a name would say less than the sentence above")]
+    /// The proof that came with it, if there is one.
     pub(crate) fn proof(
         &self,
         access_token: Option<&str>,
-        now: tokenry_core::Timestamp,
-    ) -> Result<Option<([u8; 32], Option<String>)>, ()> {
+        now: Timestamp,
+    ) -> Result<Option<Proof>, BadProof> {
         let proofs: Vec<_> = self.headers.get_all("dpop").iter().collect();
         let proof = match proofs[..] {
             [] => return Ok(None),
             [proof] => proof,
             // RFC 9449 §4.3: "There is not more than one DPoP HTTP request header field".
-            _ => return Err(()),
+            _ => return Err(BadProof("more than one")),
         };
         let urls = self.urls.each_ref().map(String::as_str);
         let expected = Expected { method: self.method.as_str(), urls: &urls, access_token };
-        let proof = dpop::check(proof.as_bytes(), &expected, now).map_err(|_| ())?;
-        Ok(Some((proof.key, proof.nonce)))
+        dpop::check(proof.as_bytes(), &expected, now).map(Some)
     }
 }
 
@@ -167,15 +167,15 @@ fn grant(
         return Err((400, "invalid_request"));
     }
     let client = authenticated(shared, received).ok_or((401, "invalid_client"))?;
-    let proof = received.proof(None, now).map_err(|()| (400, "invalid_dpop_proof"))?;
+    let proof = received.proof(None, now).map_err(|_| (400, "invalid_dpop_proof"))?;
     if demanding {
-        let (_, given) = proof.as_ref().ok_or((400, "invalid_request"))?;
-        if !is_fresh(given.as_deref(), state.nonces.0) {
+        let proof = proof.as_ref().ok_or((400, "invalid_request"))?;
+        if !is_fresh(proof.nonce.as_deref(), state.nonces.0) {
             return Err((400, "use_dpop_nonce"));
         }
     }
     let scope = received.parameter("scope").map(str::to_owned);
-    let grantee = Grantee { client, scope, key: proof.map(|(key, _)| key) };
+    let grantee = Grantee { client, scope, key: proof.map(|proof| proof.key) };
     match received.parameter("grant_type") {
         Some("client_credentials") if grantee.client.is_none() => Err((401, "invalid_client")),
         Some("client_credentials") => Ok(state.issued.begin(grantee, shared.lives, now)),
