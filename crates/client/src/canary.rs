@@ -11,8 +11,25 @@ use crate::{BearerLayer, Credentials, HttpTransport, Provider, StaticToken, Toke
 
 const CANARY: &str = "canary";
 
+/// All that is logged while it listens.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Logs as loudly as possible, on this thread, until the guard is dropped.
+pub(crate) fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::set_default(subscriber)
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -58,12 +75,7 @@ fn indiscreet() -> Server {
 #[tokio::test(start_paused = true)]
 async fn no_secret_is_in_debug_errors_events_or_the_log() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = listen(&log);
 
     let mut shown = Vec::new();
     for (name, credentials) in [
@@ -103,7 +115,7 @@ async fn no_secret_is_in_debug_errors_events_or_the_log() {
     assert_eq!(token.header(), "Bearer canary-static");
     shown.push(format!("{fixed:?} {token:?} {:?}", HttpTransport::builder()));
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("token obtained") && log.contains("invalid_grant"), "{log}");
     for text in shown.iter().chain([&log]) {
         assert!(!text.contains(CANARY), "{text}");

@@ -15,7 +15,7 @@ use crate::{Error, randomness};
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// The header of a nonce (§8, §9).
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The longest nonce that is sent back. It stands in a header, and those end at 8 KiB on common servers.
 const NONCE_LIMIT: usize = 2048;

@@ -48,6 +48,9 @@ pub enum Error {
         /// When it will.
         retry_in: Duration,
     },
+    /// The agent has no token to give, or cannot be asked and there is nobody else to ask.
+    #[error("the agent: {0}")]
+    Agent(crate::agent::AgentFault),
     /// The caller's to repair: a keeper needs a tokio runtime with time enabled.
     #[error("a keeper can only be asked inside a tokio runtime")]
     NoRuntime,
@@ -78,6 +81,7 @@ impl Error {
             | Self::Unsigned
             | Self::Store(_)
             | Self::Secret(_)
+            | Self::Agent(_)
             | Self::HeldBack { .. }
             | Self::NoRuntime => false,
         }

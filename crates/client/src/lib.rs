@@ -11,6 +11,7 @@
 //! What this crate does not do: log people in, verify tokens, follow redirects with credentials, or send a request
 //! without a token because none was to be had.
 
+pub mod agent;
 pub mod config;
 pub mod machine;
 pub mod provider;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokenry_core::{Secret, Timestamp};
@@ -134,6 +135,13 @@ impl fmt::Debug for Token {
             .field("expires_at", &self.0.expires_at)
             .finish_non_exhaustive()
     }
+}
+
+/// A number that no other source of this process has, so that a token is known by where it came from.
+pub(crate) fn new_source() -> u64 {
+    // Zero is that of all static tokens.
+    static SOURCES: AtomicU64 = AtomicU64::new(1);
+    SOURCES.fetch_add(1, Ordering::Relaxed)
 }
 
 const BEARER_TYPE: &str = "Bearer";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -23,7 +23,7 @@ use crate::machine::Policy;
 use crate::metrics::Counters;
 use crate::rt::Mutex;
 use crate::transport::HttpTransport;
-use crate::{Credentials, Provider, Transport, randomness};
+use crate::{Credentials, Provider, Transport, randomness, token};
 
 /// How long a token lives if neither the answer, nor the token, nor the provider says: the shortest that is common.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -165,8 +165,6 @@ impl KeeperBuilder {
     /// That the credentials are not of the provider's kind, that what was set makes no sense, or that TLS cannot be set
     /// up.
     pub fn build(mut self) -> Result<Keeper, BuildError> {
-        // Keepers of one process get different numbers, so that a token is known by where it came from.
-        static KEEPERS: AtomicU64 = AtomicU64::new(1);
         check::credentials(&self.provider, &self.credentials)?;
         check::settings(&self.provider, self.resource.as_deref(), self.store.is_some())?;
         let dpop = self.dpop.take().map(proof_key).transpose()?;
@@ -194,7 +192,7 @@ impl KeeperBuilder {
         };
         policy.grace = exchange.grace();
         Ok(Keeper(Arc::new(Owner(Arc::new(Shared {
-            id: KEEPERS.fetch_add(1, Ordering::Relaxed),
+            id: token::new_source(),
             slot: ArcSwapOption::empty(),
             served_at: AtomicU64::new(0),
             state: Mutex::new(State::new(policy, !exchange.ledger.is_stored())),

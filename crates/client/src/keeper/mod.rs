@@ -93,6 +93,17 @@ struct Shared {
     counters: Counters,
 }
 
+/// See [`Keeper::standing`].
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) generation: u64,
+    pub(crate) token: Option<Token>,
+    /// Until the keeper renews it; zero once it tries.
+    pub(crate) renew_in: Duration,
+    pub(crate) good_for: Duration,
+    pub(crate) retry_in: Option<Duration>,
+}
+
 struct Slot {
     token: Token,
     /// By the wall clock. One that was set back knows nothing either.
@@ -180,11 +191,14 @@ impl Keeper {
     /// is already here, or if it comes from another source. An API that refuses every token, however fresh, is
     /// soon not believed any more; see the [table](crate::machine).
     pub fn invalidate(&self, token: &Token) {
-        let shared = &self.0.0;
-        if token.source() != shared.id {
-            return;
+        if token.source() == self.0.0.id {
+            self.invalidate_generation(token.generation());
         }
-        let generation = token.generation();
+    }
+
+    /// The same, of the token that had this number. Says whether it was withdrawn.
+    pub(crate) fn invalidate_generation(&self, generation: u64) -> bool {
+        let shared = &self.0.0;
         let mut state = shared.state();
         let actions = state.machine.step(Input::Invalidated { generation }, shared.clock.now());
         let withdrawn = actions.contains(&Action::Withdraw);
@@ -198,6 +212,24 @@ impl Keeper {
         shared.carry_out(&mut state, &actions);
         // The task may wait for the renewal of a token that is no more.
         shared.changed.notify_one();
+        withdrawn
+    }
+
+    /// How it stands with the token, for who keeps a copy of it.
+    pub(crate) fn standing(&self) -> Standing {
+        let shared = &self.0.0;
+        let state = shared.state();
+        let now = shared.clock.now();
+        let left = |at: Duration| at.saturating_sub(now);
+        let life = state.machine.life();
+        Standing {
+            phase: state.machine.phase(now),
+            generation: state.machine.generation(),
+            token: state.token.clone(),
+            renew_in: life.map(|(renew_at, _)| left(renew_at)).unwrap_or_default(),
+            good_for: life.map(|(_, good_until)| left(good_until)).unwrap_or_default(),
+            retry_in: state.machine.retry_in(now),
+        }
     }
 
     /// What happens from now on. A receiver that falls behind by more than 256 events loses the oldest.

@@ -324,6 +324,11 @@ impl Machine {
         self.held.map(|held| held.good_until)
     }
 
+    /// When the held token is to be renewed, and until when it is good, dormant or not.
+    pub fn life(&self) -> Option<(Duration, Duration)> {
+        self.held.map(|held| (held.renew_at, held.good_until))
+    }
+
     /// How long until the next attempt, if the machine waits for one.
     pub fn retry_in(&self, now: Duration) -> Option<Duration> {
         self.hold.map(|hold| hold.until.saturating_sub(now))
