@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::token::TokenFormat;
+#[cfg(unix)]
+use crate::commands::{agent, exec, invalidate};
 use crate::commands::{
-    apply, check, client, client_certificate, completions, curl, demo, init, key, realm, secret,
-    serve, subject, token, user,
+    apply, check, client, client_certificate, completions, curl, demo, doctor, init, key, realm,
+    secret, serve, subject, token, user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -59,6 +62,10 @@ pub(crate) enum Format {
     Text,
     /// One JSON object; one per line from `demo`, which has much to say.
     Json,
+    /// A token for another program, in its way. Only `tokenry token` has these: it has an `--output` of its own, whose
+    /// values clap hands up to this one.
+    #[value(skip)]
+    Token(TokenFormat),
 }
 
 /// The commands.
@@ -85,6 +92,17 @@ pub(crate) enum Command {
     Token(token::Arguments),
     /// Runs curl with an access token.
     Curl(curl::Arguments),
+    /// Runs a command with an access token in a file, which is kept fresh for as long as the command runs.
+    #[cfg(unix)]
+    Exec(exec::Arguments),
+    /// Obtains an access token, and says step by step what is wrong with it, if anything is.
+    Doctor(doctor::Arguments),
+    /// Holds tokens for all processes of this machine, so that they are one client to the server.
+    #[cfg(unix)]
+    Agent(agent::Arguments),
+    /// Withdraws a token that the agent holds: whoever asks next gets another.
+    #[cfg(unix)]
+    Invalidate(invalidate::Arguments),
     /// Shows how tokens are issued, kept fresh and checked: real requests on this machine, for 20 seconds.
     Demo(demo::Arguments),
     /// Prints completions for a shell.

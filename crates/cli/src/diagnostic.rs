@@ -125,6 +125,11 @@ impl Diagnostic {
         self
     }
 
+    /// What was said to do about it.
+    pub(crate) fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// Keeps the line itself unseen.
     pub(crate) const fn hide_source(mut self) -> Self {
         self.hidden = true;

@@ -8,6 +8,8 @@ mod config;
 mod diagnostic;
 mod document;
 mod edge;
+#[cfg(unix)]
+mod harden;
 mod installation;
 mod output;
 mod plan;

@@ -1,18 +1,20 @@
 //! `tokenry curl`: curl with an access token that stands in no argument.
 
 mod arguments;
+mod request;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};
 
-use clap::Args;
-use http::Uri;
-use tokenry_client::Provider;
+use clap::{ArgGroup, Args};
+use tokenry_client::Token;
 use tokenry_core::Secret;
 
+use self::request::TheRequest;
 use super::Outcome;
-use super::source::{Obtained, Source};
-use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+use super::source::Source;
+use super::token::{curl_header, curl_quoted};
+use crate::diagnostic::{Diagnostic, Diagnostics, plain};
 use crate::output::Output;
 
 /// Runs curl with an access token: `tokenry curl --provider NAME … -- https://api.example/things`.
@@ -22,7 +24,10 @@ use crate::output::Output;
 /// names, and to no others:
 /// URLs are written out (https://host/path, without patterns), options that could lead elsewhere are refused, and a
 /// .curlrc is not read. The exit code is curl's.
+///
+/// With --dpop the request carries a proof of its own, so that there is one URL, and neither --location nor --retry.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("from").required(true).multiple(true).args(Source::ORIGINS)))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -33,57 +38,59 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: &Arguments, _: Output) -> Outcome {
     let urls = arguments::urls(&arguments.curl)?;
-    let Obtained { provider, token } = arguments.source.obtain().await?;
+    let supply = arguments.source.supply().await?;
     let mut diagnostics = Diagnostics::default();
-    diagnostics.0.extend(urls.iter().filter_map(|url| forbidden(&provider, url)));
+    diagnostics.0.extend(urls.iter().filter_map(|url| supply.forbids(url)));
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let config = config(token.access_token(), &arguments.source.curl_options());
-    Ok(ExitCode::from(curl(&arguments.curl, &config)?))
+    let token = supply.token(None).await?;
+    let proof = match token.token_type() {
+        "DPoP" => proof(&token, &TheRequest::of(&arguments.curl)?)?,
+        _ => None,
+    };
+    let config = config(&token, proof.as_ref(), &arguments.source.curl_options());
+    Ok(ExitCode::from(curl(arguments, &config)?))
 }
 
-/// Why a token of this provider must not go to a URL.
-fn forbidden(provider: &Provider, url: &Uri) -> Option<Diagnostic> {
-    let hosts = provider.api_hosts();
-    let host = url.host().unwrap_or_default();
-    let own = provider.token_url();
-    // A provider of the command line names no hosts: whoever writes both knows that they belong together.
-    if *hosts == tokenry_client::AllowedHosts::default() {
-        let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        return (url.scheme_str() == Some("http") && !loopback).then(|| {
-            Diagnostic::error(format!("a token does not travel in plain HTTP to {}", quoted(host)))
-        });
-    }
-    (!hosts.allows(url)).then(|| {
-        Diagnostic::error(format!("a token from {own} does not go to {}", quoted(&url.to_string())))
-            .help("the provider's file says where: `[api] hosts`")
-    })
+/// The proof that goes with a token that is bound to a key (RFC 9449 §7.1).
+fn proof(token: &Token, request: &TheRequest) -> Result<Option<Secret>, Diagnostic> {
+    let proof = token
+        .dpop_proof(&request.method, &request.url)
+        .map_err(|_| Diagnostic::error("the proof of this request cannot be signed"))?;
+    Ok(proof.as_ref().and_then(|proof| proof.to_str().ok()).map(Secret::new))
 }
 
 /// A configuration for curl, as `curl --config -` reads it.
-fn config(token: &Secret, options: &[(&str, String)]) -> Secret {
-    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let mut text =
-        format!("header = {}\n", quote(&format!("Authorization: Bearer {}", token.expose())));
+fn config(token: &Token, proof: Option<&Secret>, options: &[(&str, String)]) -> Secret {
+    let value = format!("{} {}", token.token_type(), token.access_token().expose());
+    let mut text = curl_header("Authorization", &value) + "\n";
+    if let Some(proof) = proof {
+        text.push_str(&curl_header("DPoP", proof.expose()));
+        text.push('\n');
+    }
     // Braces and brackets in a URL stand for themselves: no second host can hide in them.
     text.push_str("globoff\n");
     for (name, value) in options {
-        text.push_str(&format!("{name} = {}\n", quote(value)));
+        text.push_str(&format!("{name} = {}\n", curl_quoted(value)));
     }
     Secret::new(text)
 }
 
-fn curl(arguments: &[String], config: &Secret) -> Result<u8, Diagnostic> {
+fn curl(arguments: &Arguments, config: &Secret) -> Result<u8, Diagnostic> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Diagnostic::error("there is no curl on this machine")
             .help("install it, or use `tokenry token --header`"),
         _ => Diagnostic::error(format!("curl did not run: {}", plain(&error))),
     };
-    let mut child = Command::new("curl")
+    let mut command = Command::new("curl");
+    for variable in arguments.source.secret_variables() {
+        command.env_remove(variable);
+    }
+    let mut child = command
         // A .curlrc could name URLs that nobody has looked at; `--disable` counts only as the first argument.
         .args(["--disable", "--config", "-"])
-        .args(arguments)
+        .args(&arguments.curl)
         .stdin(Stdio::piped())
         .spawn()
         .map_err(failed)?;
@@ -97,28 +104,17 @@ fn curl(arguments: &[String], config: &Secret) -> Result<u8, Diagnostic> {
 
 #[cfg(test)]
 mod tests {
+    use tokenry_client::{StaticToken, TokenSource as _};
+
     use super::*;
 
-    #[test]
-    fn a_token_goes_only_where_its_provider_says() {
-        let simacan = Provider::named("simacan").unwrap();
-        let ok =
-            |provider: &Provider, text: &str| forbidden(provider, &text.parse().unwrap()).is_none();
-        assert!(ok(&simacan, "https://api.services.simacan.com/x"));
-        assert!(!ok(&simacan, "https://api-stg.services.simacan.com/x"));
-        assert!(!ok(&simacan, "https://example.com/"));
-        assert!(!ok(&simacan, "http://api.services.simacan.com/x"));
-        let own = Provider::at("https://auth.example/token").unwrap();
-        assert!(ok(&own, "https://api.example/"));
-        assert!(ok(&own, "http://localhost:8080/"));
-        assert!(!ok(&own, "http://api.example/"));
-    }
-
-    #[test]
-    fn the_configuration_is_what_curl_reads() {
-        let config = config(&Secret::new("a\"b\\c"), &[("cacert", "ca.pem".to_owned())]);
-        let expected =
-            "header = \"Authorization: Bearer a\\\"b\\\\c\"\ngloboff\ncacert = \"ca.pem\"\n";
+    #[tokio::test]
+    async fn the_configuration_is_what_curl_reads() {
+        let source = StaticToken::new(Secret::new("a\"b\\c")).unwrap();
+        let token = source.token().await.unwrap();
+        let proof = Secret::new("ey");
+        let config = config(&token, Some(&proof), &[("cacert", "ca.pem".to_owned())]);
+        let expected = "header = \"Authorization: Bearer a\\\"b\\\\c\"\nheader = \"DPoP: ey\"\ngloboff\ncacert = \"ca.pem\"\n";
         assert_eq!(config.expose(), expected);
     }
 }

@@ -1,5 +1,7 @@
 //! One file per verb: its arguments, what they mean, what is done, what is answered.
 
+#[cfg(unix)]
+pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod client;
@@ -8,7 +10,12 @@ pub(crate) mod completions;
 mod credential;
 pub(crate) mod curl;
 pub(crate) mod demo;
+pub(crate) mod doctor;
+#[cfg(unix)]
+pub(crate) mod exec;
 pub(crate) mod init;
+#[cfg(unix)]
+pub(crate) mod invalidate;
 pub(crate) mod key;
 pub(crate) mod realm;
 pub(crate) mod secret;
@@ -25,6 +32,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Arguments, ClientCommand, Command, Format};
+use crate::config::LogFormat;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::output::Output;
 
@@ -75,6 +83,11 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     let runtime = runtime.enable_all().build().map_err(|error| {
         Diagnostic::error(format!("the operating system gives no threads: {error}"))
     })?;
+    if keeps_tokens(&command)
+        && std::env::var_os("TOKENRY_LOG").is_some_and(|level| !level.is_empty())
+    {
+        serve::set_up_log(LogFormat::Text, serve::log_filter_or("off")?);
+    }
     runtime.block_on(async {
         match command {
             Command::Serve(arguments) => serve::run(&arguments, &global, output).await,
@@ -115,10 +128,27 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             Command::User(command) => user::run(&command, &global, output).await,
             Command::Token(arguments) => token::run(&arguments, output).await,
             Command::Curl(arguments) => curl::run(&arguments, output).await,
+            #[cfg(unix)]
+            Command::Exec(arguments) => exec::run(&arguments, output).await,
+            Command::Doctor(arguments) => doctor::run(&arguments, output).await,
+            #[cfg(unix)]
+            Command::Agent(arguments) => agent::run(&arguments, &global, output).await,
+            #[cfg(unix)]
+            Command::Invalidate(arguments) => invalidate::run(&arguments, output).await,
             Command::Demo(arguments) => demo::run(&arguments, output).await,
             Command::Completions(arguments) => completions::run(&arguments),
         }
     })
+}
+
+/// Whether a command gets tokens as a client does. It says what it does on the way to whoever sets TOKENRY_LOG.
+const fn keeps_tokens(command: &Command) -> bool {
+    match command {
+        #[cfg(unix)]
+        Command::Exec(_) => true,
+        Command::Token(_) | Command::Curl(_) | Command::Doctor(_) => true,
+        _ => false,
+    }
 }
 
 /// A wrong command line, or a request for help.

@@ -164,18 +164,23 @@ async fn bind(config: &Config, address: SocketAddr, at: &Span) -> Result<TcpList
 }
 
 fn log_filter(config: &Config) -> Result<EnvFilter, Diagnostic> {
+    log_filter_or(&config.log_level)
+}
+
+/// What TOKENRY_LOG says, or else this.
+pub(super) fn log_filter_or(configured: &str) -> Result<EnvFilter, Diagnostic> {
     match std::env::var("TOKENRY_LOG") {
-        Ok(level) if level.is_empty() => Ok(EnvFilter::new(&config.log_level)),
+        Ok(level) if level.is_empty() => Ok(EnvFilter::new(configured)),
         Ok(level) if is_log_level(&level) => Ok(EnvFilter::new(level)),
         Ok(level) => {
             let message = format!("TOKENRY_LOG must be {LOG_LEVEL}, got {}", quoted(&level));
             Err(Diagnostic::error(message))
         }
-        Err(_) => Ok(EnvFilter::new(&config.log_level)),
+        Err(_) => Ok(EnvFilter::new(configured)),
     }
 }
 
-fn set_up_log(format: LogFormat, filter: EnvFilter) {
+pub(super) fn set_up_log(format: LogFormat, filter: EnvFilter) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -280,14 +285,14 @@ async fn until_told_to_end(
 }
 
 #[cfg(unix)]
-struct Signals {
+pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> Result<Self, Diagnostic> {
+    pub(super) fn new() -> Result<Self, Diagnostic> {
         use tokio::signal::unix::{SignalKind, signal};
         let refused = |error| Diagnostic::error(format!("signals cannot be received: {error}"));
         Ok(Self {
@@ -296,7 +301,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -305,15 +310,15 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    const fn new() -> Result<Self, Diagnostic> {
+    pub(super) const fn new() -> Result<Self, Diagnostic> {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

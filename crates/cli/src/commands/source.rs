@@ -1,37 +1,39 @@
-//! Where `tokenry token` and `tokenry curl` get their token from.
+//! Where `tokenry token`, `curl`, `exec` and `doctor` get their token from.
 
+mod supply;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args};
-use http::Request;
-use serde_json::Value;
-use tokenry_client::{
-    Credentials, HttpTransport, Keeper, Provider, ProviderError, Token, Transport as _,
-};
-use tokenry_core::Secret;
+use tokenry_client::agent::Agent;
+use tokenry_client::{KeeperConfig, Provider, SecretSource};
 
-use self::trouble::Asked;
-use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+pub(crate) use self::supply::{Supply, no_keeper};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::edge;
 
 /// Where a token comes from.
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group(ArgGroup::new("origin").required(true).args(["provider", "issuer", "token_url"])))]
+#[command(group(ArgGroup::new("origin").args(Self::ORIGINS)))]
 pub(crate) struct Source {
-    /// A provider: 1global, simacan, simacan-staging, truphone, tuinly, or the path of a provider file.
+    /// A token of the agent, by the name that it has in the agent's file. Nothing else has to be said then.
+    #[arg(value_name = "NAME", conflicts_with_all = ["scope", "resource"])]
+    name: Option<String>,
+    /// A provider: 1global, simacan, simacan-staging, truphone, tuinly, …, or the path of a provider file.
     #[arg(long, value_name = "NAME|FILE", value_parser = NameOrFile, hide_possible_values = true)]
     provider: Option<String>,
     /// One of the provider's environments.
     #[arg(long, requires = "provider", value_name = "NAME")]
     environment: Option<String>,
+    /// What the provider's file leaves open, such as `tenant=acme`. May be repeated.
+    #[arg(long, requires = "provider", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameter: Vec<(String, String)>,
     /// An issuer, whose metadata say where its token endpoint is (RFC 8414).
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
@@ -44,6 +46,29 @@ pub(crate) struct Source {
     /// A file with the client's secret, or `-` for standard input. Without it: the variable TOKENRY_CLIENT_SECRET.
     #[arg(long, value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
+    /// Where the client's secret is kept: env:NAME, file:PATH, command:COMMAND, systemd:NAME, vault:MOUNT/PATH#FIELD or
+    /// keyring:SERVICE/USER. Twice while one secret follows another: the second is tried when the first is refused.
+    #[arg(long, value_name = "WHERE", conflicts_with = "client_secret_file")]
+    client_secret_from: Vec<String>,
+    /// A file with the client's private key (PKCS #8, PEM), instead of a secret: private_key_jwt (RFC 7523).
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// The key's `kid`. Without it: its thumbprint.
+    #[arg(long, value_name = "KID", requires = "private_key")]
+    private_key_id: Option<String>,
+    /// The key's algorithm, where it may be of two: RS256 or PS256.
+    #[arg(long, value_name = "ALGORITHM", requires = "private_key")]
+    private_key_algorithm: Option<String>,
+    /// A file with the client's certificate and its chain (PEM), instead of a secret: tls_client_auth (RFC 8705).
+    #[arg(long, value_name = "FILE", requires = "client_certificate_key")]
+    client_certificate: Option<PathBuf>,
+    /// A file with the certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_certificate_key: Option<PathBuf>,
+    /// A file with a token by which the platform says who the client is, instead of a secret: of a Kubernetes service
+    /// account, a CI job, a workload (RFC 7523).
+    #[arg(long, value_name = "FILE")]
+    assertion_file: Option<PathBuf>,
     /// The name of a user, for the password grant.
     #[arg(long, value_name = "NAME", env = "TOKENRY_USERNAME")]
     username: Option<String>,
@@ -53,6 +78,25 @@ pub(crate) struct Source {
     /// The scope to ask for.
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
+    /// The API that the token is to be for (RFC 8707).
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
+    /// Ask for a token that is bound to a key (DPoP, RFC 9449).
+    #[arg(long)]
+    dpop: bool,
+    /// A file with that key (PKCS #8, PEM). Without it: a new one.
+    #[arg(long, value_name = "FILE", requires = "dpop")]
+    dpop_key: Option<PathBuf>,
+    /// Where the refresh token is kept from one run to the next. No two may run with the same file.
+    #[arg(long, value_name = "FILE")]
+    refresh_token_file: Option<PathBuf>,
+    /// A host that tokens may go to, such as `api.example` or `*.api.example`, instead of those of the provider. May be
+    /// repeated.
+    #[arg(long, value_name = "HOST")]
+    api_host: Vec<String>,
+    /// Ask the server directly, even if there is an agent.
+    #[arg(long, conflicts_with = "name")]
+    no_agent: bool,
     /// Trust the certificates in this PEM file, and no others. `tokenry curl` tells curl the same.
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
@@ -82,15 +126,42 @@ impl TypedValueParser for NameOrFile {
     }
 }
 
-/// A provider and a token of it.
-pub(crate) struct Obtained {
-    pub(crate) provider: Provider,
-    pub(crate) token: Token,
-}
-
 impl Source {
-    /// Obtains a token.
-    pub(crate) async fn obtain(&self) -> Result<Obtained, Diagnostics> {
+    /// The arguments of which one is needed.
+    pub(crate) const ORIGINS: [&str; 4] = ["name", "provider", "issuer", "token_url"];
+
+    /// Finds out who gives a token: the agent if there is one, else a server.
+    pub(crate) async fn supply(&self) -> Result<Supply<'_>, Diagnostics> {
+        match &self.name {
+            Some(name) => Ok(Supply::named(self, name)?),
+            // Whoever waits at a terminal wants to see the first failure.
+            None => Ok(Supply::by_agent(self, self.config()?, Duration::ZERO, false).await?),
+        }
+    }
+
+    /// The same for a long time: an agent may come and go meanwhile, and a server have its failures.
+    pub(crate) async fn lasting_supply(
+        &self,
+        patience: Duration,
+    ) -> Result<Supply<'_>, Diagnostics> {
+        match &self.name {
+            Some(name) => Ok(Supply::named(self, name)?),
+            None => Ok(Supply::by_agent(self, self.config()?, patience, true).await?),
+        }
+    }
+
+    /// The agent to ask, if there is one and nobody said otherwise.
+    fn agent(&self) -> Option<Agent> {
+        if self.no_agent { None } else { Agent::find() }
+    }
+
+    /// The name of the agent's token, if that is meant.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What the arguments and the environment say.
+    pub(crate) fn config(&self) -> Result<KeeperConfig, Diagnostics> {
         let mut diagnostics = Diagnostics::default();
         let mut note = |error: Diagnostic| diagnostics.push(error);
         if self.client_secret_file.as_deref() == Some(Path::new("-"))
@@ -99,224 +170,127 @@ impl Source {
             note(Diagnostic::error("only one of secret and password can come from standard input"));
             return Err(diagnostics);
         }
-        let transport = self.transport().await.map_err(&mut note).ok();
-        let credentials = self.credentials().map_err(&mut note).ok();
-        let provider = match &transport {
-            Some(transport) => self.provider(transport).await.map_err(&mut note).ok(),
-            None => None,
+        let client_secret = self.client_secret().map_err(&mut note).unwrap_or_default();
+        let password = self.password().map_err(&mut note).unwrap_or_default();
+        let file = |path: &Option<PathBuf>| path.clone().map(SecretSource::File);
+        let config = KeeperConfig {
+            provider: self.provider.clone(),
+            environment: self.environment.clone(),
+            parameters: self.parameter.iter().cloned().collect::<BTreeMap<_, _>>(),
+            issuer: self.issuer.clone(),
+            token_url: self.token_url.clone(),
+            client_id: self.client_id.clone(),
+            client_secret,
+            private_key: file(&self.private_key),
+            private_key_id: self.private_key_id.clone(),
+            private_key_algorithm: self.private_key_algorithm.clone(),
+            client_certificate: self.client_certificate.clone(),
+            client_certificate_key: file(&self.client_certificate_key),
+            assertion: file(&self.assertion_file),
+            username: self.username.clone(),
+            password,
+            scope: self.scope.clone(),
+            resource: self.resource.clone(),
+            dpop: self.dpop,
+            dpop_key: file(&self.dpop_key),
+            refresh_token_file: self.refresh_token_file.clone(),
+            api_hosts: self.api_host.clone(),
+            cacert: self.cacert.clone(),
+            connect_to: self.connect_to.clone(),
         };
-        let (Some(transport), Some(credentials), Some(provider)) =
-            (transport, credentials, provider)
-        else {
-            return Err(diagnostics);
-        };
-        let keeper = Keeper::builder(provider, credentials)
-            .transport(transport)
-            // Whoever waits at a terminal wants to see the first failure.
-            .patience(Duration::ZERO)
-            .build()
-            .map_err(|error| Diagnostic::error(error.to_string()).help(CREDENTIALS))?;
-        let token = keeper.token().await.map_err(|error| {
-            let url = keeper.provider().token_url().to_string();
-            let cacert = self.cacert.as_deref();
-            trouble::no_token(&error, &Asked { url: &url, scope: self.scope.as_deref(), cacert })
-        })?;
-        Ok(Obtained { provider: keeper.provider().clone(), token })
+        if diagnostics.has_errors() { Err(diagnostics) } else { Ok(config) }
     }
 
-    async fn provider(&self, transport: &HttpTransport) -> Result<Provider, Diagnostic> {
-        let provider = match (&self.provider, &self.issuer, &self.token_url) {
-            (Some(name), _, _) => {
-                let provider = named_or_file(name)?;
-                match &self.environment {
-                    Some(environment) => {
-                        provider.environment(environment).map_err(|e| trouble::no_provider(&e))?
-                    }
-                    None => provider,
-                }
-            }
-            (None, Some(issuer), _) => {
-                self.at(&discover(transport, issuer, self.cacert.as_deref()).await?)?
-            }
-            (None, None, Some(url)) => self.at(url)?,
-            // The command line has one of the three.
-            (None, None, None) => {
-                return Err(Diagnostic::error("--provider, --issuer or --token-url is missing"));
-            }
-        };
-        Ok(match &self.scope {
-            Some(scope) => provider.with_scope(scope),
-            None => provider,
-        })
-    }
-
-    /// A server that follows the RFCs.
-    fn at(&self, token_url: &str) -> Result<Provider, Diagnostic> {
-        let wrong = |error: ProviderError| Diagnostic::error(error.to_string());
-        let provider = Provider::at(token_url).map_err(wrong)?;
-        if self.username.is_none() {
-            return Ok(provider);
+    fn client_secret(&self) -> Result<Vec<SecretSource>, Diagnostic> {
+        if let Some(path) = &self.client_secret_file {
+            return Ok(vec![file_source(path, "the client's secret")?]);
         }
-        let authentication = if self.client_id.is_some() { "basic" } else { "none" };
-        let url = toml::Value::String(token_url.to_owned());
-        let text = format!(
-            "name = \"command line\"\n[obtain]\nurl = {url}\ngrant = \"password\"\n\
-             client_authentication = \"{authentication}\"\n[api]\nhosts = []\n"
-        );
-        Provider::from_toml(&text).map_err(wrong)
+        if self.client_secret_from.len() > MAX_SECRETS {
+            return Err(Diagnostic::error(
+                "a client has two secrets at most, while one follows the other",
+            ));
+        }
+        if !self.client_secret_from.is_empty() {
+            // Not by clap, which repeats what it does not understand: that may be the secret itself.
+            let named = self.client_secret_from.iter().map(|text| text.parse());
+            return named
+                .collect::<Result<_, _>>()
+                .map_err(|error| Diagnostic::error(format!("--client-secret-from: {error}")));
+        }
+        // A variable that is there for other commands is no second proof.
+        let proves_otherwise = self.private_key.is_some()
+            || self.client_certificate.is_some()
+            || self.assertion_file.is_some();
+        let named = self.client_id.is_some();
+        let secret = variable(CLIENT_SECRET).filter(|_| named && !proves_otherwise);
+        Ok(secret.into_iter().collect())
     }
 
-    fn credentials(&self) -> Result<Credentials, Diagnostic> {
-        let secret = |file: &Option<PathBuf>, variable: &str, what: &str| match (
-            file,
-            std::env::var(variable),
-        ) {
-            (Some(path), _) => edge::read_secret(path, what).map(Some),
-            (None, Ok(text)) if !text.is_empty() => Ok(Some(Secret::new(text))),
-            (None, _) => Ok(None),
-        };
-        let client_secret =
-            || secret(&self.client_secret_file, "TOKENRY_CLIENT_SECRET", "the client's secret");
-        let password = || secret(&self.password_file, "TOKENRY_PASSWORD", "the password");
-        let missing =
-            |what: &str| Diagnostic::error(format!("{what} is missing")).help(CREDENTIALS);
-        match (&self.client_id, &self.username) {
-            (None, None) => Err(missing("--client-id or --username")),
-            (Some(id), None) => {
-                let secret = client_secret()?.ok_or_else(|| missing("the client's secret"))?;
-                Ok(Credentials::client(id, secret))
-            }
-            (id, Some(name)) => {
-                let password = password()?.ok_or_else(|| missing("the password"))?;
-                let credentials = Credentials::password(name, password);
-                Ok(match (id, client_secret()?) {
-                    (Some(id), Some(secret)) => credentials.with_client(id, secret),
-                    (Some(_), None) => return Err(missing("the client's secret")),
-                    (None, _) => credentials,
-                })
-            }
+    fn password(&self) -> Result<Option<SecretSource>, Diagnostic> {
+        match &self.password_file {
+            Some(path) => file_source(path, "the password").map(Some),
+            None => Ok(variable(PASSWORD).filter(|_| self.username.is_some())),
         }
     }
 
-    async fn transport(&self) -> Result<HttpTransport, Diagnostic> {
-        let mut builder = HttpTransport::builder();
-        if let Some(path) = &self.cacert {
-            let pem = std::fs::read(path).map_err(|error| {
-                Diagnostic::error(format!("{} cannot be read: {}", path.display(), plain(&error)))
-            })?;
-            builder = builder
-                .root_certificates(&pem)
-                .map_err(|error| Diagnostic::error(format!("{}: {error}", path.display())))?;
-        }
-        for text in &self.connect_to {
-            let (host, address) = connect_to(text).await?;
-            builder = builder.connect_to(&host, address);
-        }
-        builder.build().map_err(|error| Diagnostic::error(error.to_string()))
+    /// The scope that is asked for.
+    pub(crate) fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// The API that the token is to be for.
+    pub(crate) fn resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
+    /// The file with the client's certificate.
+    pub(crate) fn client_certificate(&self) -> Option<&Path> {
+        self.client_certificate.as_deref()
+    }
+
+    /// The environment variables that hold secrets of this source.
+    pub(crate) fn secret_variables(&self) -> Vec<&str> {
+        let named = self.client_secret_from.iter().filter_map(|text| text.strip_prefix("env:"));
+        [CLIENT_SECRET, PASSWORD].into_iter().chain(named).collect()
     }
 
     /// The options that make curl connect as we do.
     pub(crate) fn curl_options(&self) -> Vec<(&'static str, String)> {
-        let cacert = self.cacert.iter().map(|path| ("cacert", path.display().to_string()));
-        cacert.chain(self.connect_to.iter().map(|text| ("connect-to", text.clone()))).collect()
+        let mut options = Vec::new();
+        for (name, path) in [
+            ("cacert", &self.cacert),
+            // A token that is bound to the certificate is good with it alone (RFC 8705 §3).
+            ("cert", &self.client_certificate),
+            ("key", &self.client_certificate_key),
+        ] {
+            options.extend(path.iter().map(|path| (name, path.display().to_string())));
+        }
+        options.extend(self.connect_to.iter().map(|text| ("connect-to", text.clone())));
+        options
     }
 }
 
-const CREDENTIALS: &str = "a client needs --client-id and its secret from --client-secret-file or \
-    TOKENRY_CLIENT_SECRET; a user needs --username and its password from --password-file or TOKENRY_PASSWORD";
+const CLIENT_SECRET: &str = "TOKENRY_CLIENT_SECRET";
+const PASSWORD: &str = "TOKENRY_PASSWORD";
 
-fn named_or_file(name: &str) -> Result<Provider, Diagnostic> {
-    let known = Provider::names().any(|known| known == name);
-    // A name has neither slash nor dot; whoever has both a file and a provider of one name writes `./name`.
-    let provider = if known || !name.contains(['/', '.']) {
-        Provider::named(name)
-    } else {
-        Provider::from_path(Path::new(name))
-    };
-    provider.map_err(|error| match error {
-        ProviderError::Unknown { .. } => trouble::no_provider(&error),
-        _ => {
-            let text = error.to_string();
-            Diagnostic::error(if text.starts_with(name) || known {
-                text
-            } else {
-                format!("{name}: {text}")
-            })
-        }
-    })
+/// The one that is in use, and the one that follows it.
+const MAX_SECRETS: usize = 2;
+
+/// A variable, if it holds anything.
+fn variable(name: &str) -> Option<SecretSource> {
+    let text = std::env::var_os(name)?;
+    (!text.is_empty()).then(|| SecretSource::Env(name.to_owned()))
 }
 
-/// Asks the issuer's metadata for its token endpoint (RFC 8414 §3, or where OpenID Connect Discovery has them).
-async fn discover(
-    transport: &HttpTransport,
-    issuer: &str,
-    cacert: Option<&Path>,
-) -> Result<String, Diagnostic> {
-    let parsed: tokenry_core::realm::Issuer = issuer
-        .parse()
-        .map_err(|error| Diagnostic::error(format!("--issuer: {error}, not {}", quoted(issuer))))?;
-    let (origin, path) = (parsed.origin(), parsed.path());
-    let places = [
-        format!("{origin}/.well-known/oauth-authorization-server{path}"),
-        format!("{origin}{path}/.well-known/openid-configuration"),
-    ];
-    let mut last = String::new();
-    for place in &places {
-        let request = Request::get(place)
-            .body(Bytes::new())
-            .map_err(|error| Diagnostic::error(format!("{place}: {error}")))?;
-        let answer =
-            transport.send(request).await.map_err(|error| trouble::unreachable(&error, cacert))?;
-        if !answer.status().is_success() {
-            last = format!("{place} answered {}", answer.status().as_u16());
-            continue;
-        }
-        let metadata: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        // RFC 8414 §3.3: "the issuer value returned MUST be identical".
-        if metadata["issuer"] != issuer {
-            last = format!("{place} is not about this issuer");
-            continue;
-        }
-        return metadata["token_endpoint"]
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| Diagnostic::error(format!("{place} names no token endpoint")));
-    }
-    Err(Diagnostic::error(format!("no metadata of {}: {last}", quoted(issuer))).help(
-        "is the issuer written as the server has it? otherwise name the endpoint with --token-url",
-    ))
+/// A file that is there. It is read again whenever its secret is needed, since that may be another then.
+fn file_source(path: &Path, what: &str) -> Result<SecretSource, Diagnostic> {
+    let secret = edge::read_secret(path, what)?;
+    // What comes through a pipe comes once.
+    let stays = path != Path::new("-") && std::fs::metadata(path).is_ok_and(|file| file.is_file());
+    Ok(if stays { SecretSource::File(path.to_owned()) } else { SecretSource::Given(secret) })
 }
 
-/// Reads `HOST:PORT:ADDR:PORT2`. The host may be any, the port is not looked at.
-async fn connect_to(text: &str) -> Result<(String, SocketAddr), Diagnostic> {
-    let wrong = || {
-        Diagnostic::error(format!(
-            "--connect-to is written HOST:PORT:ADDR:PORT2, not {}",
-            quoted(text)
-        ))
-        .help("such as auth.example:443:127.0.0.1:8443")
-    };
-    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let (_, address) = rest.split_once(':').ok_or_else(wrong)?;
-    if host.is_empty() {
-        return Err(wrong());
-    }
-    let mut addresses = tokio::net::lookup_host(address).await.map_err(|_| wrong())?;
-    addresses.next().map(|address| (host.to_owned(), address)).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn connect_to_is_written_as_curl_has_it() {
-        let (host, address) = connect_to("a.example:443:127.0.0.1:8443").await.unwrap();
-        assert_eq!((host.as_str(), address.to_string().as_str()), ("a.example", "127.0.0.1:8443"));
-        let (_, address) = connect_to("a.example:443:[::1]:8443").await.unwrap();
-        assert_eq!(address.to_string(), "[::1]:8443");
-        for wrong in ["", "a", "a:443", "a:443:", "a:443:127.0.0.1", ":443:127.0.0.1:1"] {
-            assert!(connect_to(wrong).await.is_err(), "{wrong}");
-        }
-    }
+fn parameter(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("a parameter is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

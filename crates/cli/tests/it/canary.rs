@@ -5,7 +5,9 @@ use http::Request;
 use serde_json::Value;
 use tokenry_client::{HttpTransport, Transport as _};
 
+use crate::run::{Place, run};
 use crate::running::{HOSTS, Running};
+use crate::server::Server;
 
 /// Requests of every kind, good and bad. `{S}` is the right client secret, `{P}` the right password, `{R}` a refresh
 /// token; the rest are canaries.
@@ -104,5 +106,67 @@ async fn row_254_row_304_no_secret_and_no_token_is_logged_at_any_level() {
     for secret in secrets {
         let line = log.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None, "a secret was logged");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn row_254_the_commands_that_get_tokens_give_away_neither_them_nor_secrets() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::applied();
+    place.run(["client", "secret", "add", "example", "first", "--to", "secret"]).good();
+    let server = Server::start(&place);
+    let connect_to = format!("localhost:8443:{}", server.address);
+    std::fs::create_dir(place.path("bin")).unwrap();
+    // What a list of processes shows, of itself and of who started it.
+    let spy = "cat /proc/$$/cmdline /proc/$PPID/cmdline /proc/$$/environ > seen";
+    place.write("bin/curl", &format!("#!/bin/sh\n{spy}\ncat > input\n"));
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path("bin/curl"), executable).unwrap();
+    let keep = format!("{spy}; cat $TOKENRY_TOKEN_FILE > token");
+    let secret = place.read("secret");
+    let commands: [(&str, &[&str]); 5] = [
+        ("token", &["--header"]),
+        ("token", &["--scope", "admin"]),
+        ("curl", &["--", "https://api.example/"]),
+        ("exec", &["--", "sh", "-c", &keep]),
+        ("doctor", &["--dpop", "--url", "https://localhost:8443/userinfo"]),
+    ];
+    for (name, more) in commands {
+        let mut arguments = vec![name, "--issuer", "https://localhost:8443", "--cacert", "ca.pem"];
+        arguments.extend(["--client-id", "first", "--connect-to", &connect_to]);
+        arguments.extend(more);
+        let mut command = crate::run::command(&place.path(""), &arguments);
+        let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).env("TOKENRY_LOG", "trace").env("TOKENRY_CLIENT_SECRET", &secret);
+        let ran = run(command, "");
+        assert!(ran.err.contains("TRACE"), "the log is at its loudest: {name} {}", ran.err);
+        let token = match name {
+            "token" => ran.out.trim().rsplit(' ').next().unwrap().to_owned(),
+            "exec" => place.read("token"),
+            "curl" => place
+                .read("input")
+                .split(['"', ' '])
+                .find(|t| t.starts_with("ey"))
+                .unwrap()
+                .to_owned(),
+            _ => String::new(),
+        };
+        // The beginning of a JWT is its header, which says nothing, and stands for the whole.
+        let hidden = [secret.as_str(), "eyJ"];
+        let mut seen = ran.err.clone();
+        if name != "token" {
+            seen.push_str(&ran.out);
+        }
+        if matches!(name, "curl" | "exec") {
+            let listed =
+                String::from_utf8_lossy(&std::fs::read(place.path("seen")).unwrap()).into_owned();
+            assert!(listed.contains("--client-id"), "{listed}");
+            assert!(token.starts_with("eyJ"), "{token}");
+            seen.push_str(&listed);
+        }
+        for hidden in hidden {
+            assert!(!seen.contains(hidden), "{name} gives {hidden} away: {seen}");
+        }
     }
 }

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+#[cfg(unix)]
+mod agent;
 mod canary;
 mod certificate;
 mod client_certificate;
 mod crash;
+mod doctor;
+mod exec;
 mod files;
 mod killed;
 mod output;
@@ -18,3 +22,4 @@ mod server;
 mod sources;
 mod store;
 mod subjects;
+mod tokens;

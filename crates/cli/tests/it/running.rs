@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
+use axum::routing::get;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
@@ -87,19 +88,45 @@ impl Running {
 
     /// Starts an API that accepts the tokens of an issuer; gives its address.
     pub(crate) async fn api(&self, issuer: &str) -> SocketAddr {
+        let verifier = self.verifier(issuer);
+        while !verifier.is_ready() {
+            tokio::task::yield_now().await;
+        }
+        let router = axum::Router::new().fallback(|| async { "welcome" }).layer(verifier.layer());
+        self.serve_api(router).await
+    }
+
+    /// Starts an API that needs a scope, and describes itself as this resource (RFC 9728).
+    pub(crate) async fn api_that_needs(
+        &self,
+        issuer: &str,
+        resource: &str,
+        scope: &str,
+    ) -> SocketAddr {
+        let verifier = self.verifier(issuer);
+        let metadata = verifier.resource_metadata(resource).unwrap();
+        let layer = verifier.layer().require_scope(scope.parse().unwrap());
+        let (url, path) = (metadata.url().to_owned(), metadata.path().to_owned());
+        let router = axum::Router::new()
+            .fallback(|| async { "welcome" })
+            .layer(layer.resource_metadata(url))
+            .route(&path, get(async move || metadata.response::<axum::body::Body>()));
+        self.serve_api(router).await
+    }
+
+    fn verifier(&self, issuer: &str) -> Verifier {
         let pem = self.read("ca.pem");
         let host = issuer.trim_start_matches("https://").split('/').next().unwrap();
-        let verifier = Verifier::builder(issuer)
+        Verifier::builder(issuer)
             .audience(issuer)
             .accept_legacy_typ()
             .with_root_certificates(pem.as_bytes())
             .connect_to(host, self.address)
             .build()
-            .unwrap();
-        while !verifier.is_ready() {
-            tokio::task::yield_now().await;
-        }
-        let router = axum::Router::new().fallback(|| async { "welcome" }).layer(verifier.layer());
+            .unwrap()
+    }
+
+    async fn serve_api(&self, router: axum::Router) -> SocketAddr {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(self.read("server.pem").as_bytes())
             .collect::<Result<_, _>>()
             .unwrap();

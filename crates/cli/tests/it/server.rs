@@ -54,6 +54,27 @@ impl Drop for Server {
     }
 }
 
+/// Another process of ours that says when it is ready, and is ended with the test.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("listening"), "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A token of the example realm, obtained as a newcomer would.
 pub(crate) fn token(place: &Place, server: &Server, more: &[&str]) -> Ran {
     let connect_to = format!("localhost:8443:{}", server.address);
@@ -154,6 +175,34 @@ fn curl_gets_the_token_on_its_standard_input_and_in_no_argument() {
     let input = place.read("input");
     assert!(input.starts_with("header = \"Authorization: Bearer ey"), "{input}");
     assert!(input.contains("\ngloboff\n") && input.contains("cacert = \"ca.pem\"\n"), "{input}");
+    let mut command = place.command([
+        "curl",
+        "--issuer",
+        "https://localhost:8443",
+        "--cacert",
+        "ca.pem",
+        "--client-id",
+        "first",
+        "--client-secret-file",
+        "secret",
+        "--connect-to",
+        &connect_to,
+        "--dpop",
+        "--",
+        "-d",
+        "a=b",
+        "https://api.example/x?y",
+    ]);
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", place.path("bin").display()));
+    assert_eq!(run(command, "").code, Some(22));
+    let input = place.read("input");
+    assert!(input.starts_with("header = \"Authorization: DPoP ey"), "{input}");
+    let proof = input.split("header = \"DPoP: ").nth(1).unwrap().split('"').next().unwrap();
+    let proof = tokenry_core::jose::jws::Compact::parse(proof).unwrap();
+    let claim = |name| proof.unverified_claim(name).unwrap();
+    assert_eq!((claim("htm"), claim("htu")), ("POST".into(), "https://api.example/x".into()));
+
     curl("evil.example:31760/x").bad("no URL that a token can be sent to");
     curl("--location-trusted").bad("is not passed on");
     curl("http://api.example/x").bad("a token does not travel in plain HTTP");

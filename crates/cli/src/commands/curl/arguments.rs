@@ -159,7 +159,7 @@ pub(super) fn urls(arguments: &[String]) -> Result<Vec<Uri>, Diagnostics> {
     if diagnostics.has_errors() { Err(diagnostics) } else { Ok(urls) }
 }
 
-enum Argument<'a> {
+pub(super) enum Argument<'a> {
     Flags,
     /// A long name or a short letter, and its value unless that is the next argument.
     Value {
@@ -170,7 +170,7 @@ enum Argument<'a> {
 }
 
 /// What curl takes an argument for; nothing if that is not known.
-fn option(argument: &str) -> Option<Argument<'_>> {
+pub(super) fn option(argument: &str) -> Option<Argument<'_>> {
     if let Some(long) = argument.strip_prefix("--") {
         // Older ones know no `=`, and refuse it themselves.
         let (name, value) =
