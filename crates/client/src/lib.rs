@@ -15,6 +15,7 @@ pub mod agent;
 pub mod config;
 pub mod machine;
 pub mod provider;
+pub mod proxy;
 
 mod attempt;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use super::{Transport, TransportError};
 use crate::hosts::is_protected;
+use crate::proxy::Dialer;
 use crate::token::BoxFuture;
 
 /// A connection, with TLS, takes a few round trips; 10 s is a lost packet or two.
@@ -45,6 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client<HttpsConnector<Dial>, Full<Bytes>>,
+    dialer: Dialer,
     has_client_certificate: bool,
     timeout: Duration,
     body_limit: usize,
@@ -70,6 +72,11 @@ impl HttpTransport {
     /// That the operating system's certificates cannot be read.
     pub fn new() -> Result<Self, ConfigError> {
         Self::builder().build()
+    }
+
+    /// What opens the connections of a [proxy](crate::proxy), with the same certificates and addresses.
+    pub fn dialer(&self) -> Dialer {
+        self.dialer.clone()
     }
 
     async fn exchange(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
@@ -247,6 +254,24 @@ impl HttpTransportBuilder {
     /// That a certificate cannot be used, that the operating system's cannot be read, or that the client's key is not
     /// that of its certificate.
     pub fn build(self) -> Result<HttpTransport, ConfigError> {
+        let (timeout, body_limit) = (self.timeout, self.body_limit);
+        let has_client_certificate = self.certificate.is_some();
+        let (dial, config) = self.connecting()?;
+        let dialer = Dialer::new(dial.clone(), config.clone());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(dial);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(HttpTransport { client, dialer, has_client_certificate, timeout, body_limit })
+    }
+
+    /// How connections are opened, and what TLS is like on them.
+    fn connecting(self) -> Result<(Dial, ClientConfig), ConfigError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -260,7 +285,6 @@ impl HttpTransportBuilder {
                 config.with_root_certificates(store)
             }
         };
-        let has_client_certificate = self.certificate.is_some();
         let config = match self.certificate {
             None => config.with_no_client_auth(),
             Some(ClientCertificate { chain, key }) => config.with_client_auth_cert(chain, key)?,
@@ -269,24 +293,13 @@ impl HttpTransportBuilder {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(self.connect_timeout));
-        let dial = Dial { tcp, overrides: Arc::new(self.overrides) };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(dial);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        let (timeout, body_limit) = (self.timeout, self.body_limit);
-        Ok(HttpTransport { client, has_client_certificate, timeout, body_limit })
+        Ok((Dial { tcp, overrides: Arc::new(self.overrides) }, config))
     }
 }
 
 /// Opens TCP connections, some of them to an address of our choice.
 #[derive(Clone, Debug)]
-struct Dial {
+pub(crate) struct Dial {
     tcp: HttpConnector,
     overrides: Arc<BTreeMap<String, SocketAddr>>,
 }

@@ -7,6 +7,7 @@ use std::future::Future;
 use ::http::{Request, Response};
 use bytes::Bytes;
 
+pub(crate) use self::http::Dial;
 pub use self::http::{ConfigError, HttpTransport, HttpTransportBuilder};
 use crate::token::BoxFuture;
 
