@@ -8,8 +8,8 @@ use crate::commands::token::TokenFormat;
 #[cfg(unix)]
 use crate::commands::{agent, exec, invalidate};
 use crate::commands::{
-    apply, check, client, client_certificate, completions, curl, demo, doctor, init, key, realm,
-    secret, serve, subject, token, user,
+    apply, check, client, client_certificate, completions, curl, demo, doctor, init, key, proxy,
+    realm, secret, serve, subject, token, user,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -103,6 +103,8 @@ pub(crate) enum Command {
     /// Withdraws a token that the agent holds: whoever asks next gets another.
     #[cfg(unix)]
     Invalidate(invalidate::Arguments),
+    /// Passes requests on with a fresh token, for programs that cannot get one.
+    Proxy(proxy::Arguments),
     /// Shows how tokens are issued, kept fresh and checked: real requests on this machine, for 20 seconds.
     Demo(demo::Arguments),
     /// Prints completions for a shell.

@@ -17,6 +17,7 @@ pub(crate) mod init;
 #[cfg(unix)]
 pub(crate) mod invalidate;
 pub(crate) mod key;
+pub(crate) mod proxy;
 pub(crate) mod realm;
 pub(crate) mod secret;
 pub(crate) mod serve;
@@ -73,7 +74,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     let mut runtime = match command {
         Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
         // Requests are answered by threads of their own; what is left besides accepting them is one more thread's.
-        Command::Serve(_) => {
+        Command::Serve(_) | Command::Proxy(_) => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             runtime.worker_threads(1);
             runtime
@@ -135,6 +136,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             Command::Agent(arguments) => agent::run(&arguments, &global, output).await,
             #[cfg(unix)]
             Command::Invalidate(arguments) => invalidate::run(&arguments, output).await,
+            Command::Proxy(arguments) => proxy::run(&arguments, &global, output).await,
             Command::Demo(arguments) => demo::run(&arguments, output).await,
             Command::Completions(arguments) => completions::run(&arguments),
         }

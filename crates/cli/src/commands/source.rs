@@ -11,7 +11,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 use tokenry_client::agent::Agent;
-use tokenry_client::{KeeperConfig, Provider, SecretSource};
+use tokenry_client::proxy::Dialer;
+use tokenry_client::{Keeper, KeeperConfig, KeeperConfigError, Provider, SecretSource};
 
 pub(crate) use self::supply::{Supply, no_keeper};
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -148,6 +149,21 @@ impl Source {
             Some(name) => Ok(Supply::named(self, name)?),
             None => Ok(Supply::by_agent(self, self.config()?, patience, true).await?),
         }
+    }
+
+    /// A keeper for a process that stays, and what opens connections as it does.
+    pub(crate) async fn keeper(&self) -> Result<(Keeper, Dialer), Diagnostics> {
+        if self.name.is_some() {
+            let message =
+                "a token of the agent has a name, and this command needs all that stands behind it";
+            return Err(Diagnostic::error(message)
+                .help("name --provider, --issuer or --token-url, and the client")
+                .into());
+        }
+        let config = self.config()?;
+        let wrong = |error: KeeperConfigError| no_keeper(&error, self);
+        let dialer = config.transport().await.map_err(wrong)?.dialer();
+        Ok((supply::keeper(self, &config, None).await?, dialer))
     }
 
     /// The agent to ask, if there is one and nobody said otherwise.

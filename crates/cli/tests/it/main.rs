@@ -14,6 +14,7 @@ mod exec;
 mod files;
 mod killed;
 mod output;
+mod proxy;
 mod recovery;
 mod run;
 mod running;

@@ -45,7 +45,7 @@ impl<'a> Supply<'a> {
         config: KeeperConfig,
         patience: Duration,
     ) -> Result<Self, Diagnostic> {
-        let keeper = keeper(source, &config, patience).await?;
+        let keeper = keeper(source, &config, Some(patience)).await?;
         let (hosts, place) =
             (keeper.provider().api_hosts().clone(), keeper.provider().token_url().to_string());
         Ok(Self { source, giver: Giver::Keeper(keeper), hosts, place })
@@ -82,7 +82,7 @@ impl<'a> Supply<'a> {
                 (AllowedHosts::new(&config.api_hosts), place)
             }
         };
-        let lent = match has_fallback.then(|| keeper(source, &config, patience)) {
+        let lent = match has_fallback.then(|| keeper(source, &config, Some(patience))) {
             None => lent,
             Some(own) => match own.await {
                 Ok(own) => lent.or(own),
@@ -191,14 +191,18 @@ impl<'a> Supply<'a> {
 }
 
 /// A keeper of this process.
-async fn keeper(
+/// What is made of these settings; without a patience with the usual one.
+pub(super) async fn keeper(
     source: &Source,
     config: &KeeperConfig,
-    patience: Duration,
+    patience: Option<Duration>,
 ) -> Result<Keeper, Diagnostic> {
     check_credentials(config)?;
-    let prepared = config.prepare().await.map_err(|error| no_keeper(&error, source))?;
-    prepared.patience(patience).build().map_err(|error| no_keeper(&error.into(), source))
+    let mut prepared = config.prepare().await.map_err(|error| no_keeper(&error, source))?;
+    if let Some(patience) = patience {
+        prepared = prepared.patience(patience);
+    }
+    prepared.build().map_err(|error| no_keeper(&error.into(), source))
 }
 
 /// Why a token of this provider must not go to a URL.
