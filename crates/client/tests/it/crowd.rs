@@ -77,4 +77,7 @@ async fn a_thousand_refusals_of_one_token_are_one_token_request() {
     }
     refused::<Asking>().await;
     refused::<Layered>().await;
+    refused::<crate::through_reqwest::WithReqwest>().await;
+    refused::<crate::through_agent::Lent>().await;
+    refused::<crate::through_proxy::Proxied>().await;
 }

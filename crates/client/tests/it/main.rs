@@ -9,4 +9,7 @@ mod integration;
 mod matrix;
 mod page;
 mod steady;
+mod through_agent;
+mod through_proxy;
+mod through_reqwest;
 mod world;

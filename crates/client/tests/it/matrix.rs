@@ -11,6 +11,9 @@ use crate::cell::{self, Outcome};
 use crate::faults::{self, Row};
 use crate::integration::{Asking, Integration, Layered};
 use crate::page::{self, Table};
+use crate::through_agent::Lent;
+use crate::through_proxy::Proxied;
+use crate::through_reqwest::WithReqwest;
 
 /// The lifetimes of tokens, in seconds.
 pub(crate) const LIFETIMES: [u64; 4] = [10, 60, 300, 3600];
@@ -24,11 +27,16 @@ const WRITE: &str = "TOKENRY_WRITE_FAULTS";
 #[test]
 fn row_263_row_264_while_a_good_token_exists_no_caller_waits_and_no_call_fails() {
     // Each integration is a line here, and plays on a thread of its own.
-    let tables: Vec<_> =
-        [std::thread::spawn(table::<Asking>), std::thread::spawn(table::<Layered>)]
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect();
+    let tables: Vec<_> = [
+        std::thread::spawn(table::<Asking>),
+        std::thread::spawn(table::<Layered>),
+        std::thread::spawn(table::<WithReqwest>),
+        std::thread::spawn(table::<Lent>),
+        std::thread::spawn(table::<Proxied>),
+    ]
+    .into_iter()
+    .map(|thread| thread.join().unwrap())
+    .collect();
 
     let page = page::of(&tables);
     println!("{page}");
