@@ -8,19 +8,31 @@ use crate::diagnostic::Diagnostic;
 /// What cannot be had is told, and is no reason to stop: a container may forbid it.
 #[cfg(target_os = "linux")]
 pub(crate) fn harden() -> Option<Diagnostic> {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    use rustix::process::{Resource, Rlimit, setrlimit};
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };
-    let done = setrlimit(Resource::Core, no_core)
-        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
-    let error = std::io::Error::from(done.err()?);
-    let cause = crate::diagnostic::plain(&error);
+    let done =
+        setrlimit(Resource::Core, no_core).map_err(std::io::Error::from).and_then(|()| keep_out());
+    let cause = crate::diagnostic::plain(&done.err()?);
     Some(Diagnostic::warning(format!("the memory of this process is not protected: {cause}")))
+}
+
+/// Nobody but root may read the memory of this process or trace it. Its children are not touched.
+#[cfg(target_os = "linux")]
+pub(crate) fn keep_out() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Other systems protect a process by other means, or not.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn harden() -> Option<Diagnostic> {
     None
+}
+
+/// The same.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn keep_out() -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(all(test, target_os = "linux"))]

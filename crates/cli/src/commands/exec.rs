@@ -18,6 +18,7 @@ use self::renewal::Renewal;
 use super::Outcome;
 use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+use crate::harden;
 use crate::output::Output;
 
 /// Runs a command with an access token: `tokenry exec --provider NAME … -- COMMAND`.
@@ -58,7 +59,9 @@ const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
 pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
-    harden();
+    // Only for itself: the command may be looked into, and leave a core, as it would without us.
+    // A container may forbid it, and the command is to run all the same.
+    let _ = harden::keep_out();
     let supply = arguments.source.lasting_supply(PATIENCE).await?;
     let token = supply.bearer_token(None).await?;
     // From here on a signal must not end this process, or the file would stay.
@@ -108,16 +111,4 @@ fn variable(text: &str) -> Result<String, String> {
         return Err("a variable's name is letters, digits and underscores".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// Keeps other programs of this user from reading the secrets and tokens in this process's memory and environment.
-///
-/// Only for itself: the command may be looked into, and leave a core, as it would without us.
-fn harden() {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        // A container may forbid it; the command is to run all the same.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
 }

@@ -22,6 +22,7 @@ use super::source::Source;
 use crate::args::Global;
 use crate::config::{LOG_LEVEL, LogFormat, is_log_level};
 use crate::diagnostic::{Diagnostic, Diagnostics, plain, quoted};
+use crate::harden::harden;
 use crate::output::Output;
 
 /// Passes requests on with a fresh token, until SIGTERM or SIGINT; then finishes those that it has begun.
@@ -82,6 +83,8 @@ struct Front {
 }
 
 pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
+    // Before there is any secret.
+    let unprotected = harden();
     let plan = match &arguments.upstream {
         Some(upstream) => arguments.plan(upstream).await?,
         None if global.config_given => file::plan(&global.config).await?,
@@ -93,6 +96,9 @@ pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) 
     let filter = log_filter(&plan.log_level)?;
     let (bound, admin) = bind(&plan).await?;
     set_up_log(plan.log_format, filter);
+    if let Some(questionable) = unprotected {
+        tracing::warn!("{}", questionable.message);
+    }
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "how many files this process may open is not known");
     }

@@ -38,7 +38,7 @@ mod source_tests;
 mod testing;
 
 pub use access::{Access, Peer};
-pub use agent::{Agent, AgentFault};
+pub use agent::{Agent, AgentFault, Io};
 pub use builder::AgentServerBuilder;
 pub use protocol::{AgentError, Invalidated, Listed, Trouble};
 pub use server::AgentServer;
