@@ -31,9 +31,10 @@ cargo xtask fuzz [TARGET]... [--seconds N] [--reproduce FILE]
       --reproduce FILE    run one target on one input, such as one that it failed on
 
 cargo xtask interop [--only CLIENT]... [--scene NAME]... [--masked]
-    Runs the libraries of other people against `tokenry serve`: one line for each thing that they do. Then asks a real
-    Keycloak and the Keycloak dialect the same, and fails where they answer differently for no reason that
-    interop/keycloak/masks.py gives; that needs Java and Maven, and says so where Keycloak cannot be had.
+    Runs the libraries of other people against `tokenry serve`, and the keeper against servers of other people: one line
+    for each thing that they do. Then asks a real Keycloak and the Keycloak dialect the same, and fails where they
+    answer differently for no reason that interop/keycloak/masks.py gives; that needs Java and Maven, and says so where
+    Keycloak cannot be had.
       --only CLIENT       run this program of `interop/` alone, or `keycloak`; may be repeated
       --scene NAME        with `--only keycloak`: play this scene alone; may be repeated
       --masked            with `--only keycloak`: print what the masks cover as well

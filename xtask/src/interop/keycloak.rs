@@ -24,18 +24,14 @@ pub(super) fn run(args: &[String]) -> Result<(), Problem> {
         println!("Keycloak was not compared with: there is no `{missing}`");
         return Ok(());
     }
-    let target = target()?;
-    // The benchmark starts it from the same folder.
-    let folder = target.join("bench-peers/keycloak");
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    let folder = folder()?;
     run_command(cargo("build").args(["--quiet", "--package", "tokenry"]))?;
     let mut compare = Command::new("python3");
     compare
         .arg("-B")
         .arg(root().join("interop/keycloak"))
         .arg("--tokenry")
-        .arg(target.join("debug/tokenry"))
+        .arg(target()?.join("debug/tokenry"))
         .arg("--keycloak")
         .arg(&folder)
         .args(args);
@@ -46,8 +42,16 @@ pub(super) fn run(args: &[String]) -> Result<(), Problem> {
     }
 }
 
+/// Where it is installed. The benchmark starts it from the same folder.
+pub(super) fn folder() -> Result<PathBuf, Problem> {
+    let folder = target()?.join("bench-peers/keycloak");
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Where this very program was built, so that all of it lies together.
-fn target() -> Result<PathBuf, Problem> {
+pub(super) fn target() -> Result<PathBuf, Problem> {
     let own = std::env::current_exe().map_err(|error| format!("no path of my own: {error}"))?;
     let target = own.ancestors().nth(2).ok_or("no folder to install in")?;
     Ok(target.to_owned())

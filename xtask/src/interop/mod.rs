@@ -1,6 +1,7 @@
 //! Foreign clients against a running `tokenry serve`, and a real Keycloak beside it: what `interop/` says.
 
 mod installation;
+mod keeper;
 mod keycloak;
 mod openssl;
 mod program;
@@ -30,35 +31,44 @@ pub(crate) fn run(only: &[String], comparing: &[String]) -> Result<(), Problem> 
 /// Runs the programs that can run here; gives what failed.
 fn clients(chosen: Vec<Program>) -> Result<Vec<Problem>, Problem> {
     let (mut ready, mut missing) = (Vec::new(), Vec::new());
-    if !succeeds(Command::new("openssl").arg("version")) {
-        missing.push("no client can run here: `openssl` is missing; please install it".to_owned());
-    } else {
-        for program in chosen {
-            match program.prepare() {
-                Ok(()) => ready.push(program),
-                Err(problem) => {
-                    missing.push(format!("{} cannot run here: {problem}", program.name()));
-                }
-            }
+    let has_openssl = succeeds(Command::new("openssl").arg("version"));
+    for program in chosen {
+        let prepared = if program.is_client() && !has_openssl {
+            Err("`openssl` is missing; please install it".to_owned())
+        } else {
+            program.prepare()
+        };
+        match prepared {
+            Ok(()) => ready.push(program),
+            Err(problem) => missing.push(format!("{} cannot run here: {problem}", program.name())),
         }
     }
     for line in &missing {
         println!("{line}");
     }
-    let mut failed = if ready.is_empty() { Vec::new() } else { with_server(&ready)? };
+    let mut failed = if ready.is_empty() { Vec::new() } else { run_all(&ready)? };
     if !missing.is_empty() && std::env::var_os("CI").is_some() {
         failed.push("in CI every program of `interop/` has to run".to_owned());
     }
     Ok(failed)
 }
 
+/// Runs programs with what was built just now; gives what failed.
+fn run_all(programs: &[Program]) -> Result<Vec<Problem>, Problem> {
+    run_command(cargo("build").args(["--quiet", "--package", "tokenry"]))?;
+    let (clients, others): (Vec<_>, Vec<_>) =
+        programs.iter().partition(|program| program.is_client());
+    let mut failed = if clients.is_empty() { Vec::new() } else { with_server(&clients)? };
+    failed.extend(others.into_iter().filter_map(|program| keeper::run(program).err()));
+    Ok(failed)
+}
+
 /// Starts a server for the programs; gives what failed. The server ends in any case.
 fn with_server(programs: &[Program]) -> Result<Vec<Problem>, Problem> {
-    run_command(cargo("build").args(["--quiet", "--package", "tokenry"]))?;
     let installation = Installation::make()?;
     let server = installation.serve()?;
     let mut failed: Vec<Problem> =
-        programs.iter().filter_map(|program| program.run(&installation).err()).collect();
+        programs.iter().filter_map(|program| program.meet(&installation).err()).collect();
     if !failed.is_empty() {
         failed.push(format!("the server's log is in {}", server.log.display()));
     }

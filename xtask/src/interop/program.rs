@@ -18,13 +18,16 @@ pub(super) enum Program {
     Oauth4webapi,
     /// Go: golang.org/x/oauth2, go-oidc.
     Golang,
+    /// Node the other way round: our keeper, and a server of other people.
+    Keeper,
 }
 
 /// Says of which lock file an installation was made.
 const INSTALLED: &str = "installed";
 
 impl Program {
-    pub(super) const ALL: [Self; 3] = [Self::Authlib, Self::Oauth4webapi, Self::Golang];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Authlib, Self::Oauth4webapi, Self::Golang, Self::Keeper];
 
     /// As `--only` has it, and its folder.
     pub(super) const fn name(self) -> &'static str {
@@ -32,14 +35,20 @@ impl Program {
             Self::Authlib => "authlib",
             Self::Oauth4webapi => "oauth4webapi",
             Self::Golang => "golang",
+            Self::Keeper => "keeper",
         }
+    }
+
+    /// Whether it is a client of `tokenry serve`.
+    pub(super) fn is_client(self) -> bool {
+        self != Self::Keeper
     }
 
     /// What must be on the machine, and how it is asked whether it is.
     const fn language(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Authlib => ("python3", "--version", "Python 3.11 or newer, with venv"),
-            Self::Oauth4webapi => ("npm", "--version", "Node 20 or newer, with npm"),
+            Self::Oauth4webapi | Self::Keeper => ("npm", "--version", "Node 20 or newer, with npm"),
             Self::Golang => ("go", "version", "Go 1.26 or newer"),
         }
     }
@@ -48,7 +57,7 @@ impl Program {
     const fn lock(self) -> &'static str {
         match self {
             Self::Authlib => "requirements.txt",
-            Self::Oauth4webapi => "package-lock.json",
+            Self::Oauth4webapi | Self::Keeper => "package-lock.json",
             Self::Golang => "go.sum",
         }
     }
@@ -57,7 +66,8 @@ impl Program {
         root().join("interop").join(self.name())
     }
 
-    fn folder(self) -> PathBuf {
+    /// Where its packages are, and its logs.
+    pub(super) fn folder(self) -> PathBuf {
         target().join(self.name())
     }
 
@@ -95,7 +105,7 @@ impl Program {
                 pip.arg(source.join(self.lock()));
                 vec![venv, pip]
             }
-            Self::Oauth4webapi => {
+            Self::Oauth4webapi | Self::Keeper => {
                 // Node looks for packages beside and above the file that imports them.
                 for file in ["package.json", self.lock()] {
                     let _ = std::fs::copy(source.join(file), folder.join(file));
@@ -118,16 +128,22 @@ impl Program {
         go
     }
 
-    /// Runs every case and prints a line for each.
-    pub(super) fn run(self, installation: &Installation) -> Result<(), Problem> {
-        let name = self.name();
+    /// Runs a client of the installation.
+    pub(super) fn meet(self, installation: &Installation) -> Result<(), Problem> {
         let mut command = self.command()?;
-        command.arg(&installation.facts).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(&installation.facts);
         // Each of them asks one of these whom to trust, and requests would ask a proxy for localhost.
         for trust in ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"] {
             command.env(trust, &installation.authority);
         }
         command.env("NO_PROXY", "localhost").env("no_proxy", "localhost");
+        self.run(&mut command)
+    }
+
+    /// Runs every case and prints a line for each.
+    pub(super) fn run(self, command: &mut Command) -> Result<(), Problem> {
+        let name = self.name();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| format!("{name} cannot be run: {error}"))?;
         let (mut good, mut failed) = (0_u32, 0_u32);
@@ -145,8 +161,8 @@ impl Program {
         }
     }
 
-    /// What runs it; it is given the file of facts.
-    fn command(self) -> Result<Command, Problem> {
+    /// What runs it; it is given what it has to know.
+    pub(super) fn command(self) -> Result<Command, Problem> {
         let (source, folder) = (self.source(), self.folder());
         Ok(match self {
             Self::Authlib => {
@@ -155,7 +171,7 @@ impl Program {
                 python.arg("-B").arg(source.join("main.py"));
                 python
             }
-            Self::Oauth4webapi => {
+            Self::Oauth4webapi | Self::Keeper => {
                 copy_modules(&source, &folder)?;
                 let mut node = Command::new("node");
                 node.arg(folder.join("main.mjs"));
