@@ -45,7 +45,8 @@ await Promise.all([
 ]);
 if (script) {
   await meet(KeycloakServer.of(script, folder, logs, clients), async (world) => {
-    await play(world, LIVELY, [expiry, rotation]);
+    // In this order: after a restart it has the keys that it was declared with.
     await play(world, PATIENT, [outage]);
+    await play(world, LIVELY, [expiry, rotation]);
   });
 }

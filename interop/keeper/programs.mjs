@@ -26,6 +26,7 @@ class Program {
 
   /** Whether every one of the last calls went well. */
   isWell(since, last = 10) {
+    if (this.problem) throw new Error(this.problem);
     const calls = this.since(since).sort((a, b) => a.at - b.at).slice(-last);
     return calls.length === last && calls.every((call) => call.status === 200);
   }
@@ -99,6 +100,7 @@ export class Reading extends Program {
     const env = { TOKENRY_CLIENT_SECRET: server.secret };
     const line = (line) => program.calls.push(JSON.parse(line));
     program.#exec = start(`exec-${server.name}-${client}`, tokenry, args, { logs, env, line });
+    program.#exec.ended.then((code) => (program.problem = `tokenry exec ended with ${code}`));
     return program;
   }
 

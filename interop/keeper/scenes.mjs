@@ -39,8 +39,8 @@ export async function play(world, programs, scenes) {
       await until(`${program.client} is well`, START_SECS, () => program.isWell(0));
     }
     for (const scene of scenes) await scene(here);
-    here.says('no request came without a token', api.naked === 0, `${api.naked} of ${api.seen.length} did`);
   } finally {
+    world.says('no request came without a token', api.naked === 0, `${api.naked} of ${api.seen.length} did`);
     await Promise.all([...started.map((program) => program.end()), api.end()]);
   }
 }

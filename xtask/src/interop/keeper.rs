@@ -19,5 +19,7 @@ pub(super) fn run(program: Program) -> Result<(), Problem> {
             command.arg(script).arg(keycloak::folder()?);
         }
     }
-    program.run(&mut command).map_err(|problem| format!("{problem}; its logs are in {}", logs.display()))
+    program
+        .run(&mut command)
+        .map_err(|problem| format!("{problem}; its logs are in {}", logs.display()))
 }
