@@ -10,6 +10,9 @@ const END_MS = 10_000;
 
 const running = new Set();
 
+/** Without what somebody has set for a Tokenry of their own. */
+const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TOKENRY_')));
+
 /** Signals a process and all that it started. */
 function signal(child, name) {
   try {
@@ -28,7 +31,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => proce
 export function start(name, command, args, { logs, env = {}, line, channel = false }) {
   const stdio = ['ignore', 'pipe', 'pipe'];
   if (channel) stdio.push('ipc');
-  const child = spawn(command, args, { detached: true, env: { ...process.env, ...env }, stdio });
+  const child = spawn(command, args, { detached: true, env: { ...inherited, ...env }, stdio });
   const log = createWriteStream(join(logs, `${name}.log`), { flags: 'a' });
   child.stderr.pipe(log, { end: false });
   if (line) createInterface({ input: child.stdout }).on('line', line);
@@ -45,7 +48,11 @@ export function start(name, command, args, { logs, env = {}, line, channel = fal
   return {
     ended,
     tell: (message) => child.send(message),
-    heard: (wanted) => new Promise((resolve) => child.on('message', (said) => said === wanted && resolve())),
+    /** Waits until the process says so. */
+    heard: (wanted) => new Promise((resolve, reject) => {
+      child.on('message', (said) => said === wanted && resolve());
+      ended.then((code) => reject(new Error(`${name} ended with ${code}`)));
+    }),
     async end() {
       signal(child, 'SIGTERM');
       const late = setTimeout(() => signal(child, 'SIGKILL'), END_MS);

@@ -71,22 +71,25 @@ export class KeycloakServer {
       env: { KC_BOOTSTRAP_ADMIN_USERNAME: 'admin', KC_BOOTSTRAP_ADMIN_PASSWORD: this.#password },
     });
     const failed = this.#process.ended.then((code) => { throw new Error(`Keycloak ended with ${code}`); });
-    failed.catch(() => {});
-    await Promise.race([failed, until('Keycloak answers', READY_SECS, () => fetch(this.issuer).then((one) => one.ok, () => false))]);
+    const answers = () => fetch(this.issuer).then((answer) => answer.ok, () => false);
+    await Promise.race([failed, until('Keycloak answers', READY_SECS, answers)]);
   }
 
   async stop() {
     await this.#process.end();
   }
 
-  /** Makes another key, and takes the old one away. */
-  async rotate() {
+  /** What has it sign with another key, and publish the old one no longer. */
+  async otherKeys() {
     const [old] = await this.#admin('GET', `/components?type=${KEYS}&name=first`);
-    await this.#admin('POST', '/components', {
-      name: 'second', parentId: old.parentId, providerType: KEYS, providerId: 'rsa-generated',
-      config: { priority: ['200'], algorithm: ['RS256'] },
-    });
-    await this.#admin('PUT', `/components/${old.id}`, { ...old, config: { ...old.config, enabled: ['false'], active: ['false'] } });
+    const config = { ...old.config, enabled: ['false'], active: ['false'] };
+    return async () => {
+      await this.#admin('POST', '/components', {
+        name: 'second', parentId: old.parentId, providerType: KEYS, providerId: 'rsa-generated',
+        config: { priority: ['200'], algorithm: ['RS256'] },
+      });
+      await this.#admin('PUT', `/components/${old.id}`, { ...old, config });
+    };
   }
 
   async end() {

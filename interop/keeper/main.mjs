@@ -50,3 +50,5 @@ if (script) {
     await play(world, LIVELY, [expiry, rotation]);
   });
 }
+// What was forgotten ends now.
+process.exit();

@@ -10,7 +10,7 @@ import { start } from './children.mjs';
 
 const PROGRAM = fileURLToPath(new URL('oidc-provider.mjs', import.meta.url));
 
-/** A process of the server that listens takes no longer than this to be loaded. */
+/** How many processes there were, for the names of their logs. */
 let count = 0;
 
 export class NodeServer {
@@ -53,9 +53,8 @@ export class NodeServer {
   /** Starts with the keys that it has. */
   async start() {
     const next = await this.#next;
-    const listening = next.heard('listening');
     next.tell('listen');
-    await listening;
+    await next.heard('listening');
     this.#process = next;
     this.#next = this.#standBy();
   }
@@ -66,14 +65,16 @@ export class NodeServer {
     await this.#process.end();
   }
 
-  /** Restarts with other keys. */
-  async rotate() {
+  /** Makes other keys; what restarts it with them. */
+  async otherKeys() {
     const last = await this.#next;
     this.#jwks = keys();
     this.#next = this.#standBy();
-    await this.stop();
-    await this.start();
-    await last.end();
+    await Promise.all([this.#next, last.end()]);
+    return async () => {
+      await this.stop();
+      await this.start();
+    };
   }
 
   async end() {
@@ -90,9 +91,7 @@ export class NodeServer {
       line: (client) => this.#granted.push(client),
       channel: true,
     });
-    const failed = child.ended.then((code) => { throw new Error(`node-oidc-provider ended with ${code}`); });
-    await Promise.race([child.heard('standing by'), failed]);
-    failed.catch(() => {});
+    await child.heard('standing by');
     return child;
   }
 }

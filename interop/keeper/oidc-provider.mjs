@@ -42,7 +42,10 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
 provider.on('grant.success', (context) => console.log(context.oidc.client.clientId));
 // Nobody would end it otherwise.
 process.on('disconnect', () => process.exit());
-process.on('message', () => {
-  createServer(provider.callback()).listen(port, '127.0.0.1', () => process.send('listening'));
-});
+const server = createServer(provider.callback());
+const listen = () => server.listen(port, '127.0.0.1');
+server.on('listening', () => process.send('listening'));
+// While nobody listens there, a connection to somewhere else may have the port for a moment.
+server.on('error', () => setTimeout(listen, 50));
+process.on('message', listen);
 process.send('standing by');
