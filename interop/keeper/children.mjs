@@ -22,7 +22,8 @@ function signal(child, name) {
   }
 }
 
-process.on('exit', () => running.forEach((child) => signal(child, 'SIGKILL')));
+// SIGTERM, so that they can tidy up.
+process.on('exit', () => running.forEach((child) => signal(child, 'SIGTERM')));
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(1));
 
 /**

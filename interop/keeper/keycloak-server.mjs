@@ -110,7 +110,9 @@ export class KeycloakServer {
       eventsEnabled: true,
       enabledEventTypes: ['CLIENT_LOGIN'],
       components: {
-        [KEYS]: [{ name: 'first', providerId: 'rsa', config: { priority: ['100'], algorithm: ['RS256'], privateKey: [pem] } }],
+        [KEYS]: [{
+          name: 'first', providerId: 'rsa', config: { priority: ['100'], algorithm: ['RS256'], privateKey: [pem] },
+        }],
       },
       clients: Object.entries(lifetimes).map(([clientId, seconds]) => ({
         clientId,

@@ -84,7 +84,8 @@ export class NodeServer {
   async #standBy() {
     const file = join(this.#logs, `oidc-provider-${this.#port}.json`);
     const { secret, audience, clients: lifetimes } = this;
-    writeFileSync(file, JSON.stringify({ port: this.#port, secret, audience, lifetimes, jwks: this.#jwks }), { mode: 0o600 });
+    const settings = { port: this.#port, secret, audience, lifetimes, jwks: this.#jwks };
+    writeFileSync(file, JSON.stringify(settings), { mode: 0o600 });
     count += 1;
     const child = start(`oidc-provider-${count}`, process.execPath, [PROGRAM, file], {
       logs: this.#logs,

@@ -112,15 +112,15 @@ export class Reading extends Program {
 /** A script that asks `tokenry token` before each call, and tells `tokenry invalidate` of a 401. An agent has the token. */
 export class Scripted extends Program {
   #agent;
-  #folder;
   #ended = false;
   #asking;
 
   static async of(client, { server, api, tokenry, logs }) {
     const program = new Scripted(client, 'agent');
     // The path of a socket must be short.
-    program.#folder = mkdtempSync(join(tmpdir(), 'tokenry-'));
-    const [file, socket] = ['agent.toml', 'agent.sock'].map((name) => join(program.#folder, name));
+    const folder = mkdtempSync(join(tmpdir(), 'tokenry-'));
+    process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+    const [file, socket] = ['agent.toml', 'agent.sock'].map((name) => join(folder, name));
     const token = { issuer: server.issuer, client_id: client, client_secret: 'env:KEEPER_SECRET' };
     const lines = Object.entries(token).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
     writeFileSync(file, ['[tokens.api]', ...lines].join('\n'));
@@ -140,7 +140,6 @@ export class Scripted extends Program {
     this.#ended = true;
     await this.#asking;
     await this.#agent.end();
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   async #ask(url, run) {

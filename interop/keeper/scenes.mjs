@@ -105,7 +105,8 @@ export async function outage({ server, api, says, steady, filed, starved }) {
     await until('a renewal has failed', long, () => steady.metric('keeper_obtain_failures'));
   }
   const late = api.seen.filter((one) => one.client === starved.client && one.at > began + short * 1000);
-  says('proxy: where there is no token any more, nothing is sent', late.length === 0, `${unsent()} requests, told 502 or 503`);
+  const why = `${unsent()} requests, told 502 or 503`;
+  says('proxy: where there is no token any more, nothing is sent', late.length === 0, why);
   await server.start();
   says('proxy: it has a token soon after the server is back', ...(await recovered(starved, Date.now())));
   if (server.renewsInOutages) {
@@ -131,7 +132,8 @@ function allWell(program, since) {
   const calls = program.since(since);
   const bad = calls.filter((call) => call.status !== 200);
   const slowest = Math.max(...calls.map((call) => call.took));
-  return [calls.length > 0 && bad.length === 0, bad.length ? summary(bad) : `${calls.length} requests, the slowest ${slowest} ms`];
+  const why = bad.length ? summary(bad) : `${calls.length} requests, the slowest ${slowest} ms`;
+  return [calls.length > 0 && bad.length === 0, why];
 }
 
 function summary(calls) {
