@@ -4,6 +4,7 @@
 //! is shared by all.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::body::RequestBody;
 use super::counters::Counters;
@@ -22,6 +23,7 @@ use super::dial::{Dial, Dialled};
 use super::fields::Wants;
 use super::trouble::Trouble;
 use super::{Destination, Limits};
+use crate::BoxFuture;
 
 /// What all pools of a proxy have in common.
 pub(super) struct Link {
@@ -54,8 +56,12 @@ struct State {
 
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
+    timer: Timer,
     since: Instant,
 }
+
+/// The time that an answer may take. One for all requests of a connection: to put it off costs nearly nothing.
+type Timer = Option<Pin<Box<Sleep>>>;
 
 /// A request without its body, as often as it has to be sent.
 #[derive(Debug)]
@@ -92,15 +98,17 @@ impl Pool {
         let mut kept = if head.wants.upgrade.is_some() { self.take_http1() } else { self.take() };
         loop {
             let is_kept = kept.is_some();
-            let connection = match kept.take() {
+            let mut connection = match kept.take() {
                 Some(connection) => connection,
                 // Boxed, since it is large and rare: each request has room for all that it may wait for.
                 None => Box::pin(self.open(link, head.wants.upgrade.is_some())).await?,
             };
             let Some(copy) = body.again() else { return Err(Trouble::Unrepeatable) };
             let request = head.request(connection.is_http2(), &self.destination, copy);
-            match connection.send(request, link.limits.response_timeout, body).await? {
-                Ok(answer) => return Ok(answer),
+            let Some(begun) = connection.begin(request) else { return Err(Trouble::Unrepeatable) };
+            let limit = link.limits.response_timeout;
+            match in_time(begun, limit, connection.timer(), body).await? {
+                Ok(answer) => return Ok((answer, connection.into_lease())),
                 Err(mut error) => {
                     // RFC 9110 §9.2.2: what was sent may have been done, unless it does not matter how often.
                     let unsent = error.take_message().is_some();
@@ -126,9 +134,9 @@ impl Pool {
 
     fn take_http1(self: &Arc<Self>) -> Option<Connection> {
         let mut state = self.state();
-        while let Some(Idle { sender, since }) = state.idle.pop() {
+        while let Some(Idle { sender, timer, since }) = state.idle.pop() {
             if sender.is_ready() && since.elapsed() < self.limits.1 {
-                return Some(Connection::Http1(self.lease(sender)));
+                return Some(Connection::Http1(self.lease(sender, timer)));
             }
         }
         None
@@ -142,14 +150,14 @@ impl Pool {
         state.shared.clone().map(Connection::Http2)
     }
 
-    fn lease(self: &Arc<Self>, sender: http1::SendRequest<RequestBody>) -> Lease {
-        Lease { sender: Some(sender), pool: Arc::clone(self) }
+    fn lease(self: &Arc<Self>, sender: http1::SendRequest<RequestBody>, timer: Timer) -> Lease {
+        Lease { sender: Some(sender), timer, pool: Arc::clone(self) }
     }
 
-    fn put(&self, sender: http1::SendRequest<RequestBody>) {
+    fn put(&self, sender: http1::SendRequest<RequestBody>, timer: Timer) {
         let mut state = self.state();
         if state.idle.len() < self.limits.0 {
-            state.idle.push(Idle { sender, since: Instant::now() });
+            state.idle.push(Idle { sender, timer, since: Instant::now() });
         }
     }
 
@@ -228,11 +236,14 @@ impl Pool {
     ) -> hyper::Result<Connection> {
         let io = TokioIo::new(dialled.stream);
         if !http2 {
-            let (sender, connection) =
-                http1::Builder::new().max_header_size(link.limits.max_head).handshake(io).await?;
+            let (sender, connection) = http1::Builder::new()
+                .max_header_size(link.limits.max_head)
+                .writev(false)
+                .handshake(io)
+                .await?;
             // It ends with its error, which the request under way has got as well.
             tokio::spawn(async move { drop(connection.with_upgrades().await) });
-            return Ok(Connection::Http1(self.lease(sender)));
+            return Ok(Connection::Http1(self.lease(sender, None)));
         }
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -252,45 +263,54 @@ enum Connection {
     Http2(http2::SendRequest<RequestBody>),
 }
 
-type Sent = Result<Answer, TrySendError<Request<RequestBody>>>;
+type Began = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 impl Connection {
     const fn is_http2(&self) -> bool {
         matches!(self, Self::Http2(_))
     }
 
-    async fn send(
-        self,
-        request: Request<RequestBody>,
-        limit: Option<Duration>,
-        body: &RequestBody,
-    ) -> Result<Sent, Trouble> {
+    /// Hands a request over. What is to come is boxed, and small: whoever waits has no room for requests.
+    fn begin(&mut self, request: Request<RequestBody>) -> Option<BoxFuture<'static, Began>> {
         match self {
-            Self::Http2(mut sender) => {
-                let sent = in_time(sender.try_send_request(request), limit, body).await?;
-                Ok(sent.map(|answer| (answer, None)))
-            }
-            Self::Http1(mut lease) => {
-                let Some(sender) = &mut lease.sender else { return Err(Trouble::Unrepeatable) };
-                let sent = in_time(sender.try_send_request(request), limit, body).await?;
-                Ok(sent.map(|answer| (answer, Some(lease))))
-            }
+            Self::Http2(sender) => Some(Box::pin(sender.try_send_request(request))),
+            Self::Http1(lease) => Some(Box::pin(lease.sender.as_mut()?.try_send_request(request))),
+        }
+    }
+
+    fn timer(&mut self) -> Option<&mut Timer> {
+        match self {
+            Self::Http2(_) => None,
+            Self::Http1(lease) => Some(&mut lease.timer),
+        }
+    }
+
+    /// What goes with the answer: the connection, if nobody else may use it meanwhile.
+    fn into_lease(self) -> Option<Lease> {
+        match self {
+            Self::Http2(_) => None,
+            Self::Http1(lease) => Some(lease),
         }
     }
 }
 
 /// Waits for the head of an answer. The time begins anew while the request's body is still on its way.
-async fn in_time<F: Future>(
-    future: F,
+async fn in_time(
+    mut future: BoxFuture<'static, Began>,
     limit: Option<Duration>,
+    timer: Option<&mut Timer>,
     body: &RequestBody,
-) -> Result<F::Output, Trouble> {
+) -> Result<Began, Trouble> {
     let Some(limit) = limit else { return Ok(future.await) };
-    let mut future = std::pin::pin!(future);
+    let mut own = None;
+    let timer = timer.unwrap_or(&mut own).get_or_insert_with(|| Box::pin(sleep(limit)));
     let mut progress = body.progress();
     loop {
-        if let Ok(output) = timeout(limit, future.as_mut()).await {
-            return Ok(output);
+        timer.as_mut().reset(Instant::now() + limit);
+        tokio::select! {
+            biased;
+            output = &mut future => return Ok(output),
+            () = timer.as_mut() => {}
         }
         if std::mem::replace(&mut progress, body.progress()) == body.progress() {
             return Err(Trouble::ResponseTimeout(limit));
@@ -301,14 +321,16 @@ async fn in_time<F: Future>(
 /// A connection of HTTP/1.1; it goes back when this is dropped, if it can be used again.
 pub(super) struct Lease {
     sender: Option<http1::SendRequest<RequestBody>>,
+    timer: Timer,
     pool: Arc<Pool>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut sender) = self.sender.take() else { return };
+        let timer = self.timer.take();
         if sender.is_ready() {
-            self.pool.put(sender);
+            self.pool.put(sender, timer);
         } else if !sender.is_closed()
             && let Ok(runtime) = Handle::try_current()
         {
@@ -316,7 +338,7 @@ impl Drop for Lease {
             let pool = Arc::clone(&self.pool);
             runtime.spawn(async move {
                 if sender.ready().await.is_ok() {
-                    pool.put(sender);
+                    pool.put(sender, timer);
                 }
             });
         }
