@@ -113,10 +113,10 @@ impl Event {
                 tracing::warn!(provider, %error, "refresh token not revoked");
             }
             Self::RefreshFailed { error, retry_in } => {
-                tracing::warn!(provider, %error, ?retry_in, "token not refreshed");
+                tracing::warn!(provider, %error, retry_in_secs = retry_in.map(|time| time.as_secs_f64()), "token not refreshed");
             }
             Self::ObtainFailed { error, retry_in } => {
-                tracing::warn!(provider, %error, ?retry_in, "token not obtained");
+                tracing::warn!(provider, %error, retry_in_secs = retry_in.map(|time| time.as_secs_f64()), "token not obtained");
             }
             Self::FellBackToCredentials => {
                 tracing::info!(provider, "refresh token refused, using credentials");

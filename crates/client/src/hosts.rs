@@ -22,6 +22,8 @@ use http::Uri;
 pub struct AllowedHosts {
     allowed: Vec<Pattern>,
     forbidden: Vec<Pattern>,
+    /// A pattern that was to forbid something makes no sense, so that nobody knows what.
+    forbids_all: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,12 +41,34 @@ impl AllowedHosts {
     {
         let mut hosts = Self::default();
         for pattern in patterns {
-            match pattern.as_ref().strip_prefix('!') {
-                Some(pattern) => hosts.forbidden.push(Pattern::parse(pattern)),
-                None => hosts.allowed.push(Pattern::parse(pattern.as_ref())),
+            let (forbids, pattern) = match pattern.as_ref().strip_prefix('!') {
+                Some(pattern) => (true, pattern),
+                None => (false, pattern.as_ref()),
+            };
+            match (Pattern::parse(pattern), forbids) {
+                (Some(pattern), true) => hosts.forbidden.push(pattern),
+                (Some(pattern), false) => hosts.allowed.push(pattern),
+                (None, true) => hosts.forbids_all = true,
+                (None, false) => {}
             }
         }
         hosts
+    }
+
+    /// The first of these patterns that makes no sense: a URL instead of a host, a port that is none, a second `*`.
+    ///
+    /// [`new`](Self::new) takes it for one that allows nothing, or forbids everything.
+    pub fn malformed<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Option<&'p str> {
+        let host = |pattern: &'p str| pattern.strip_prefix('!').unwrap_or(pattern);
+        patterns.into_iter().find(|pattern| Pattern::parse(host(pattern)).is_none())
+    }
+
+    /// The patterns, as they are written.
+    pub fn patterns(&self) -> Vec<String> {
+        let allowed = self.allowed.iter().map(Pattern::to_string);
+        let forbidden = self.forbidden.iter().map(|pattern| format!("!{pattern}"));
+        // What forbids everything is as good as nothing allowed.
+        if self.forbids_all { Vec::new() } else { allowed.chain(forbidden).collect() }
     }
 
     /// Whether no host is allowed at all.
@@ -60,23 +84,27 @@ impl AllowedHosts {
             Some("https") => Some(443),
             _ => Some(80),
         });
-        is_protected(uri)
+        !self.forbids_all
+            && is_protected(uri)
             && self.allowed.iter().any(|pattern| pattern.matches(&host, port))
             && !self.forbidden.iter().any(|pattern| pattern.matches(&host, port))
     }
 }
 
 impl Pattern {
-    fn parse(pattern: &str) -> Self {
+    fn parse(pattern: &str) -> Option<Self> {
         // An IPv6 address in brackets has colons of its own.
         let (host, port) = match pattern.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => match port.parse() {
-                Ok(port) => (host, Some(port)),
-                Err(_) => (pattern, None),
-            },
+            Some((host, port)) if !port.contains(']') => (host, Some(port.parse().ok()?)),
             _ => (pattern, None),
         };
-        Self { host: normal(host), port }
+        let is_address = host.starts_with('[') && host.ends_with(']');
+        let of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_*".contains(&byte);
+        let star_ends = host
+            .split_once('*')
+            .is_none_or(|(before, after)| !before.contains('.') && !after.contains('*'));
+        let good = is_address || (!host.is_empty() && host.bytes().all(of_a_host) && star_ends);
+        good.then(|| Self { host: normal(host), port })
     }
 
     fn matches(&self, host: &str, port: Option<u16>) -> bool {
@@ -87,6 +115,15 @@ impl Pattern {
         let Some(rest) = host.strip_prefix(before) else { return false };
         let Some(star) = rest.strip_suffix(after) else { return false };
         !star.is_empty() && !star.contains('.')
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
     }
 }
 
@@ -161,6 +198,27 @@ mod tests {
         let patterns = ["*.services.simacan.com", "!*-stg.services.simacan.com"];
         assert!(allows(&patterns, "https://a.services.simacan.com/"));
         assert!(!allows(&patterns, "https://a-stg.services.simacan.com/"));
+    }
+
+    #[test]
+    fn row_273_a_pattern_that_makes_no_sense_allows_nothing_or_forbids_everything() {
+        for wrong in [
+            "https://api.example",
+            "api.example:x",
+            "api.example:99999",
+            "a.*.example",
+            "*.*",
+            "",
+            "api.example/v1",
+        ] {
+            assert!(!allows(&[wrong], "https://api.example/"), "{wrong}");
+            let forbidding = format!("!{wrong}");
+            assert!(!allows(&["api.example", &forbidding], "https://api.example/"), "{wrong}");
+            assert_eq!(AllowedHosts::malformed(["api.example", wrong]), Some(wrong));
+        }
+        let good = ["*.example:8443", "[::1]", "!*-stg.example"];
+        assert_eq!(AllowedHosts::malformed(good), None);
+        assert_eq!(AllowedHosts::new(good).patterns(), good);
     }
 
     #[test]

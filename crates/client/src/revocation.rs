@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::{StatusCode, Uri};
 use tokenry_core::Secret;
 
-use crate::credentials::Which;
+use crate::credentials::{Secrets, Which};
 use crate::exchange::Exchange;
 use crate::provider::ClientAuthentication;
 use crate::transport::TransportError;
-use crate::{Event, request, rt};
+use crate::{Event, request, response, rt};
 
 /// How long one revocation may take: a caller may be waiting for the token that comes after it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub enum RevocationError {
         /// The HTTP status.
         status: u16,
     },
-    /// The client's secret could not be read, or nothing signed, so nothing was sent. It is tried again after the next
+    /// The client's secret could not be read, nothing could be signed, or the endpoint does not take it. It is tried again after the next
     /// token.
     #[error("the client could not be proven to the revocation endpoint")]
     Unproven,
@@ -62,8 +62,23 @@ impl Exchange {
         }
     }
 
+    /// With the client's secret, and with the other one if that is refused.
     async fn revoke(&self, url: &Uri, token: &Secret) -> Result<(), RevocationError> {
-        let credentials = self.credentials.present(Which::Preferred).await;
+        let revoked = self.revoke_as(url, token, Which::Preferred).await;
+        let two = self.credentials.secrets().is_some_and(Secrets::are_two);
+        match revoked {
+            Err(RevocationError::Unproven) if two => self.revoke_as(url, token, Which::Other).await,
+            revoked => revoked,
+        }
+    }
+
+    async fn revoke_as(
+        &self,
+        url: &Uri,
+        token: &Secret,
+        which: Which,
+    ) -> Result<(), RevocationError> {
+        let credentials = self.credentials.present(which).await;
         let credentials = credentials.map_err(|_| RevocationError::Unproven)?;
         let asking = self.asking(&credentials);
         let prepared = request::revoke(url, self.revoking_as(), &asking, token);
@@ -81,6 +96,8 @@ impl Exchange {
             {
                 Err(RevocationError::Unavailable { status: status.as_u16() })
             }
+            // It says nothing of the token.
+            _ if response::refuses_client(&response) => Err(RevocationError::Unproven),
             status => Err(RevocationError::Refused { status: status.as_u16() }),
         }
     }

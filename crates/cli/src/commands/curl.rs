@@ -49,8 +49,25 @@ pub(crate) async fn run(arguments: &Arguments, _: Output) -> Outcome {
         "DPoP" => proof(&token, &TheRequest::of(&arguments.curl)?)?,
         _ => None,
     };
-    let config = config(&token, proof.as_ref(), &arguments.source.curl_options());
+    let mut options = arguments.source.curl_options();
+    if urls.iter().any(|url| url.scheme_str() == Some("http")) {
+        stays_here(&arguments.curl)?;
+        // A proxy that the environment names is somewhere else.
+        options.push(("noproxy", "*".to_owned()));
+    }
+    let config = config(&token, proof.as_ref(), &options);
     Ok(ExitCode::from(curl(arguments, &config)?))
+}
+
+/// Plain HTTP is for this machine alone, so nothing may lead it elsewhere.
+fn stays_here(curl: &[String]) -> Result<(), Diagnostic> {
+    match curl.iter().find(|a| ["--noproxy", "--resolve", "--connect-to"].contains(&a.as_str())) {
+        None => Ok(()),
+        Some(option) => Err(Diagnostic::error(format!(
+            "{option} could lead a token away from this machine in plain HTTP"
+        ))
+        .help("leave it out, or use an https URL")),
+    }
 }
 
 /// The proof that goes with a token that is bound to a key (RFC 9449 §7.1).

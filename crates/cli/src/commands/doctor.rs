@@ -116,7 +116,7 @@ async fn obtain(
 ) -> Result<Option<Patient>, Diagnostics> {
     let source = &arguments.source;
     let supply = match source.name() {
-        Some(name) => Supply::named(source, name),
+        Some(name) => Supply::named(source, name).await,
         // Of what the agent holds somebody else may have asked for: here everything is to be seen from its beginning.
         None => Supply::of(source, config.clone(), Duration::ZERO).await,
     };

@@ -166,7 +166,8 @@ fn check_hosts(keeper: &Keeper, url: &str) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let message = format!("the provider's tokens are not meant for {}", quoted(url));
-    Err(Diagnostic::error(message).help("say where else they may go with `api_hosts`, in a file"))
+    Err(Diagnostic::error(message)
+        .help("--api-host says where else they may go, or `api_hosts` in a file"))
 }
 
 fn log_filter(level: &str) -> Result<EnvFilter, Diagnostic> {
@@ -274,8 +275,12 @@ async fn until_told_to_end(
             ((listener, front.proxy), file)
         })
         .unzip();
-    serve(fronts, workers, shutdown()).await;
-    drop(files);
+    // Before those under way are finished: by then another process may listen there.
+    let ended = async move {
+        shutdown().await;
+        drop(files);
+    };
+    serve(fronts, workers, ended).await;
     if let Some(admin) = admin {
         let _ = admin.await;
     }

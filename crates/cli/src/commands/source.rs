@@ -134,7 +134,7 @@ impl Source {
     /// Finds out who gives a token: the agent if there is one, else a server.
     pub(crate) async fn supply(&self) -> Result<Supply<'_>, Diagnostics> {
         match &self.name {
-            Some(name) => Ok(Supply::named(self, name)?),
+            Some(name) => Ok(Supply::named(self, name).await?),
             // Whoever waits at a terminal wants to see the first failure.
             None => Ok(Supply::by_agent(self, self.config()?, Duration::ZERO, false).await?),
         }
@@ -146,7 +146,7 @@ impl Source {
         patience: Duration,
     ) -> Result<Supply<'_>, Diagnostics> {
         match &self.name {
-            Some(name) => Ok(Supply::named(self, name)?),
+            Some(name) => Ok(Supply::named(self, name).await?),
             None => Ok(Supply::by_agent(self, self.config()?, patience, true).await?),
         }
     }

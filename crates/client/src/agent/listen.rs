@@ -1,7 +1,8 @@
 //! Where an agent listens: a socket of its user, and a port of this machine for containers.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,6 +18,12 @@ use super::server::AgentServer;
 /// How many connections are open at once; more wait to be accepted. A thousand processes that start together are held
 /// several times over, and each takes some kilobytes.
 const CONNECTIONS: usize = 4096;
+
+/// How many of them one user may have who is neither the agent's nor root, so that nobody keeps the others out.
+const CONNECTIONS_OF_A_USER: usize = 256;
+
+/// How long a connection lasts. Whoever waits for a token asks again before; whoever reads no answers is not waited for.
+const LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// How long to wait after the operating system refused to accept (out of file descriptors, mostly).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -69,6 +76,7 @@ impl AgentServer {
         // Whoever is still there once the draining is over ends with this.
         let mut connections = JoinSet::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let users = Users::of(self.0.register.owner());
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shutdown = std::pin::pin!(shutdown);
@@ -88,10 +96,12 @@ impl AgentServer {
             };
             match accepted {
                 Ok((io, peer)) => {
+                    // Without a word: it has had its share.
+                    let Some(counted) = users.count(peer) else { continue };
                     let (server, watcher) = (self.clone(), graceful.watcher());
                     connections.spawn(async move {
-                        server.serve_watched(io, peer, Some(watcher)).await;
-                        drop(place);
+                        let _ = timeout(LIFE, server.serve_watched(io, peer, Some(watcher))).await;
+                        drop((place, counted));
                     });
                 }
                 Err(error) => {
@@ -105,5 +115,69 @@ impl AgentServer {
             tracing::info!("some callers still waited for a token, and were sent away");
         }
         connections.shutdown().await;
+    }
+}
+
+/// How many connections each user has who is neither the agent's own nor root.
+#[derive(Clone, Debug)]
+struct Users {
+    owner: u32,
+    counts: Arc<Mutex<BTreeMap<u32, usize>>>,
+}
+
+/// A connection of a user; it is counted until this is dropped.
+struct Counted(Option<(Users, u32)>);
+
+impl Users {
+    fn of(owner: u32) -> Self {
+        Self { owner, counts: Arc::default() }
+    }
+
+    /// Counts a connection, if its user may have one more.
+    fn count(&self, peer: Peer) -> Option<Counted> {
+        let user = match peer {
+            Peer::User { uid, .. } if uid != 0 && uid != self.owner => uid,
+            Peer::User { .. } | Peer::Loopback => return Some(Counted(None)),
+        };
+        let mut users = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = users.entry(user).or_default();
+        if *count >= CONNECTIONS_OF_A_USER {
+            return None;
+        }
+        *count += 1;
+        Some(Counted(Some((self.clone(), user))))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some((users, user)) = self.0.take() else { return };
+        let mut users = users.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = users.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(&user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_user_keeps_the_others_out() {
+        let users = Users::of(1000);
+        let peer = |uid| Peer::User { uid, gid: 1 };
+        let mut all: Vec<_> =
+            (0..CONNECTIONS_OF_A_USER).filter_map(|_| users.count(peer(7))).collect();
+        assert_eq!(all.len(), CONNECTIONS_OF_A_USER);
+        assert!(users.count(peer(7)).is_none());
+        for other in [peer(8), peer(1000), peer(0), Peer::Loopback] {
+            assert!(users.count(other).is_some());
+        }
+        all.pop();
+        assert!(users.count(peer(7)).is_some());
     }
 }

@@ -110,6 +110,9 @@ pub(crate) struct Answer {
     pub(crate) keeper: String,
     /// Which of its tokens it is.
     pub(crate) generation: u64,
+    /// Where the token may go, in the patterns of [`AllowedHosts`](crate::AllowedHosts). Empty: nobody has said it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) api_hosts: Vec<String>,
     /// The value of the `DPoP` header, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) proof: Option<String>,

@@ -113,6 +113,11 @@ impl Register {
         self.lending = lending;
     }
 
+    /// The user that the agent runs as.
+    pub(super) const fn owner(&self) -> u32 {
+        self.owner
+    }
+
     /// Whether anybody but the owner and root may have anything.
     pub(crate) fn is_for_others(&self) -> bool {
         self.lending.is_wider() || self.named.values().any(|named| named.access.is_wider())

@@ -242,6 +242,7 @@ impl Shared {
             good_for_ms: millis(times.1),
             keeper: kept.id.clone(),
             generation: token.generation(),
+            api_hosts: kept.keeper.provider().api_hosts().patterns(),
             proof: None,
         };
         Ok((answer, token))

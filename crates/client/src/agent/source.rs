@@ -14,7 +14,7 @@ use super::agent::{Agent, AgentFault};
 use super::protocol::{Answer, Ask, Refused, TOKEN_PATH, Written};
 use crate::clock::{self, Clock, Wall};
 use crate::token::{self, BoxFuture};
-use crate::{Error, KeeperConfig, Token, TokenSource};
+use crate::{AllowedHosts, Error, KeeperConfig, Token, TokenSource};
 
 /// How long the agent may think before it has to say that it is still there. A token request takes about as long.
 const WAIT: Duration = Duration::from_millis(500);
@@ -85,6 +85,8 @@ struct State {
     ask_from: Duration,
     /// How often in a row it could not be asked.
     failures: u32,
+    /// Where the agent's token may go.
+    api_hosts: AllowedHosts,
 }
 
 type Outcome = Result<Token, AgentFault>;
@@ -93,6 +95,11 @@ impl AgentSource {
     /// The token that the agent has under a name.
     pub fn named(agent: Agent, name: impl Into<String>) -> Self {
         Self::new(agent, What::Named(name.into()), Arc::new(clock::system))
+    }
+
+    /// Where the tokens may go, as the agent said with the last one. Empty: nobody has said it, or no token was there yet.
+    pub fn api_hosts(&self) -> AllowedHosts {
+        self.shared.state().api_hosts.clone()
     }
 
     /// The token of this keeper, which is lent to the agent. All who lend the same share it.
@@ -338,6 +345,7 @@ impl Shared {
             state.generation += 1;
             state.last = Some(origin.clone());
         }
+        state.api_hosts = AllowedHosts::new(&answer.api_hosts);
         let expires_at = answer.expires_at.map(Timestamp::from_secs);
         let token = Token::new(answer.access_token, None, expires_at, self.id, state.generation)
             .ok_or_else(|| unusable("its token cannot stand in a header"))?;

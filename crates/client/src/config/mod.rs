@@ -250,6 +250,12 @@ impl KeeperConfig {
         if let Some(scope) = &self.scope {
             provider = provider.with_scope(scope);
         }
+        if let Some(wrong) = AllowedHosts::malformed(self.api_hosts.iter().map(String::as_str)) {
+            return Err(field(
+                "api_hosts",
+                format!("{wrong:?} is no host, with a port or without"),
+            ));
+        }
         if !self.api_hosts.is_empty() {
             provider = provider.with_api_hosts(AllowedHosts::new(&self.api_hosts));
         }

@@ -276,7 +276,7 @@ impl Reader<'_> {
     }
 }
 
-fn value_error(text: &str, start: usize, what: String) -> ProviderError {
+pub(super) fn value_error(text: &str, start: usize, what: String) -> ProviderError {
     let before = text.get(..start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

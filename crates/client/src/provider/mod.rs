@@ -306,10 +306,7 @@ pub enum ProviderError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file is not TOML, or not of the shape above. Says line and column.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
-    /// A value makes no sense.
+    /// The file is not TOML, not of the shape above, or a value makes no sense.
     #[error("line {line}, column {column}: {what}")]
     Value {
         /// The line, from 1.

@@ -80,7 +80,7 @@ impl Provider {
     ///
     /// [`ProviderError::Unknown`], which lists those there are.
     pub fn parameters(name: &str) -> Result<BTreeMap<String, String>, ProviderError> {
-        let file: File = toml::from_str(embedded(name)?)?;
+        let file: File = parse(embedded(name)?)?;
         Ok(file.parameters())
     }
 
@@ -102,7 +102,7 @@ impl Provider {
         text: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, ProviderError> {
-        let file: File = toml::from_str(text)?;
+        let file: File = parse(text)?;
         file.provider(None, parameters, text)
     }
 
@@ -164,4 +164,12 @@ impl Provider {
 fn embedded(name: &str) -> Result<&'static str, ProviderError> {
     let known = EMBEDDED.iter().find(|(known, _)| *known == name);
     known.map(|(_, text)| *text).ok_or_else(|| ProviderError::Unknown { name: name.to_owned() })
+}
+
+/// Reads a file as written. What is wrong is told without its line: whoever named the wrong file may have named a secret.
+fn parse(text: &str) -> Result<File, ProviderError> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        super::file::value_error(text, start, error.message().to_owned())
+    })
 }

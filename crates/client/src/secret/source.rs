@@ -223,8 +223,9 @@ async fn from_file(path: &Path) -> Result<Secret, SecretError> {
 }
 
 async fn from_command(command: &str) -> Result<Secret, SecretError> {
-    // The first word alone: the others may be anything.
-    let place = format!("the command {}", command.split_whitespace().next().unwrap_or_default());
+    // The first word alone, and no assignment: the others may be anything.
+    let word = command.split_whitespace().next().filter(|word| !word.contains('='));
+    let place = word.map_or_else(|| "the command".to_owned(), |word| format!("the command {word}"));
     let run = async {
         let mut child = tokio::process::Command::new("sh")
             .args(["-c", command])

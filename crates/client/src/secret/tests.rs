@@ -85,6 +85,7 @@ async fn a_command_says_the_secret_or_why_not() {
     assert_eq!(source("command:printf 's3cret\\n'").read().await, Ok(Secret::new("s3cret")));
     for (command, expected) in [
         ("command:echo canary; exit 3", "exit status: 3"),
+        ("command:TOKEN=canary false", "exit status: 1"),
         ("command:true canary", "is empty"),
         ("command:head -c 20000 /dev/zero", "longer"),
     ] {

@@ -55,10 +55,14 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.ok();
-        let accepted = tokio::select! {
+        // Whoever holds all places must not hold up the end.
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
             () = &mut shutdown => return,
-            accepted = listener.accept() => accepted,
+            next = next => next,
         };
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(ACCEPT_BACKOFF).await;

@@ -20,8 +20,9 @@ use crate::edge;
 pub(crate) struct Supply<'a> {
     source: &'a Source,
     giver: Giver,
-    /// The hosts that tokens may go to; none are named where whoever calls the command knows what belongs together.
-    hosts: AllowedHosts,
+    /// The hosts that tokens may go to: all of these have to allow one. Without any, whoever wrote both an issuer or a
+    /// token URL and the URL of an API knows that they belong together.
+    hosts: Vec<AllowedHosts>,
     /// Where tokens are obtained, for people.
     place: String,
 }
@@ -46,8 +47,9 @@ impl<'a> Supply<'a> {
         patience: Duration,
     ) -> Result<Self, Diagnostic> {
         let keeper = keeper(source, &config, Some(patience)).await?;
-        let (hosts, place) =
-            (keeper.provider().api_hosts().clone(), keeper.provider().token_url().to_string());
+        let provider = keeper.provider();
+        let hosts = hosts(&config, provider.api_hosts());
+        let place = provider.token_url().to_string();
         Ok(Self { source, giver: Giver::Keeper(keeper), hosts, place })
     }
 
@@ -75,11 +77,11 @@ impl<'a> Supply<'a> {
                 let transport = config.transport().await.map_err(|e| no_keeper(&e, source))?;
                 let provider =
                     config.provider(&transport).await.map_err(|e| no_keeper(&e, source))?;
-                (provider.api_hosts().clone(), provider.token_url().to_string())
+                (hosts(&config, provider.api_hosts()), provider.token_url().to_string())
             }
             (_, issuer, url) => {
                 let place = url.as_ref().or(issuer.as_ref()).cloned().unwrap_or_default();
-                (AllowedHosts::new(&config.api_hosts), place)
+                (hosts(&config, &AllowedHosts::new(&config.api_hosts)), place)
             }
         };
         let lent = match has_fallback.then(|| keeper(source, &config, Some(patience))) {
@@ -94,15 +96,25 @@ impl<'a> Supply<'a> {
     }
 
     /// The token that the agent has under a name.
-    pub(crate) fn named(source: &'a Source, name: &str) -> Result<Self, Diagnostic> {
+    pub(crate) async fn named(source: &'a Source, name: &str) -> Result<Self, Diagnostic> {
         let agent = source.agent().ok_or_else(|| {
             Diagnostic::error(format!("there is no agent to ask for {}", quoted(name))).help(
                 "`tokenry agent` is one; TOKENRY_AGENT says where its socket is; or --provider, --issuer or --token-url says whom to ask",
             )
         })?;
         let place = format!("the agent at {agent}");
-        let giver = Giver::Agent(AgentSource::named(agent, name), Lent::Named(name.to_owned()));
-        Ok(Self { source, giver, hosts: AllowedHosts::new(&source.api_host), place })
+        let agent = AgentSource::named(agent, name);
+        // It says with the token where that may go. That there is none is told by whoever asks for it.
+        let _ = TokenSource::token(&agent).await;
+        let (said, written) = (agent.api_hosts(), AllowedHosts::new(&source.api_host));
+        let mut hosts = vec![said, written];
+        hosts.retain(|hosts| !hosts.is_empty());
+        // Nobody has said anything: nowhere.
+        if hosts.is_empty() {
+            hosts.push(AllowedHosts::default());
+        }
+        let giver = Giver::Agent(agent, Lent::Named(name.to_owned()));
+        Ok(Self { source, giver, hosts, place })
     }
 
     /// A token that is good now, and for as long as is asked.
@@ -205,17 +217,22 @@ pub(super) async fn keeper(
     prepared.build().map_err(|error| no_keeper(&error.into(), source))
 }
 
-/// Why a token of this provider must not go to a URL.
-fn forbidden(hosts: &AllowedHosts, own: &str, url: &Uri) -> Option<Diagnostic> {
+/// What a token has to keep to.
+fn hosts(config: &KeeperConfig, known: &AllowedHosts) -> Vec<AllowedHosts> {
+    if config.provider.is_none() && known.is_empty() { Vec::new() } else { vec![known.clone()] }
+}
+
+/// Why a token must not go to a URL.
+fn forbidden(hosts: &[AllowedHosts], own: &str, url: &Uri) -> Option<Diagnostic> {
     let host = url.host().unwrap_or_default();
-    // A provider of the command line names no hosts: whoever writes both knows that they belong together.
-    if *hosts == AllowedHosts::default() {
+    if hosts.is_empty() {
         let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
         return (url.scheme_str() == Some("http") && !loopback).then(|| {
             Diagnostic::error(format!("a token does not travel in plain HTTP to {}", quoted(host)))
         });
     }
-    (!hosts.allows(url)).then(|| {
+    let allowed = hosts.iter().all(|hosts| hosts.allows(url));
+    (!allowed).then(|| {
         Diagnostic::error(format!("a token from {own} does not go to {}", quoted(&url.to_string())))
             .help("the provider's file says where: `[api] hosts`; or else --api-host does")
     })
@@ -281,9 +298,18 @@ mod tests {
     #[test]
     fn a_token_goes_only_where_its_provider_says() {
         let simacan = Provider::named("simacan").unwrap();
-        let ok = |provider: &Provider, text: &str| {
-            forbidden(provider.api_hosts(), "x", &text.parse().unwrap()).is_none()
+        let of = |provider: Option<&str>, known: &AllowedHosts| {
+            let provider = provider.map(str::to_owned);
+            hosts(&KeeperConfig { provider, ..KeeperConfig::default() }, known)
         };
+        let ok = |provider: &Provider, text: &str| {
+            let name = Provider::names().find(|name| *name == provider.name());
+            let hosts = of(name, provider.api_hosts());
+            forbidden(&hosts, "x", &text.parse().unwrap()).is_none()
+        };
+        // A provider that names no host, until somebody does.
+        let nowhere = of(Some("keycloak"), &AllowedHosts::default());
+        assert!(forbidden(&nowhere, "x", &"https://api.example/".parse().unwrap()).is_some());
         assert!(ok(&simacan, "https://api.services.simacan.com/x"));
         assert!(!ok(&simacan, "https://api-stg.services.simacan.com/x"));
         assert!(!ok(&simacan, "https://example.com/"));
