@@ -111,6 +111,7 @@ mod tests {
             ("client_secret", json!("command:cat /etc/shadow"), no, no),
             ("client_secret", json!("systemd:secret"), no, no),
             ("client_secret", json!("vault:kv/a#b"), no, no),
+            ("client_secret", json!("keyring:a/b"), Ok(()), no),
             ("client_secret", json!([{ "given": "canary" }, "env:SECRET"]), no, no),
             ("cacert", json!("ca.pem"), no, no),
             ("refresh_token_file", json!("/r"), no, no),
@@ -121,6 +122,37 @@ mod tests {
             assert_eq!(built(&config, true).await, of_owner, "{config}");
             assert_eq!(built(&config, false).await, of_others, "{config}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_agent_reads_no_password_for_a_process_that_could_not_read_it() {
+        for (password, of_owner) in [
+            ("file:/p", Ok(())),
+            ("file:p", Err(Trouble::NotLendable)),
+            ("env:P", Err(Trouble::NotLendable)),
+        ] {
+            let mut config = with("username", json!("anna"));
+            config["password"] = json!(password);
+            assert_eq!(built(&config, true).await, of_owner, "{password}");
+            assert_eq!(built(&config, false).await, Err(Trouble::NotLendable), "{password}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_one_owner_is_not_lent() {
+        for (member, value) in [
+            ("dpop", json!(true)),
+            ("dpop_key", json!({ "given": "canary" })),
+            ("refresh_token_file", json!("/r")),
+        ] {
+            let config: KeeperConfig = serde_json::from_value(with(member, value)).unwrap();
+            let written = write(&config).await.map(|_| ());
+            assert!(matches!(written, Err(AgentFault::Unlendable(_))), "{member}");
+        }
+        // Where the token goes makes no other keeper.
+        let hosts = with("api_hosts", json!(["api.example"]));
+        let config: KeeperConfig = serde_json::from_value(hosts).unwrap();
+        assert_eq!(write(&config).await.unwrap().0.get("api_hosts"), None);
     }
 
     #[tokio::test]

@@ -221,6 +221,7 @@ async fn one_user_takes_not_all_places_and_idle_keepers_make_room() {
     let server = knowing();
     let lenders = Access { users: [1001].into(), ..Access::default() };
     let agent = builder(&server).lending(lenders).build().unwrap();
+    assert_eq!(post(&agent, OWN, TOKEN, &json!({ "keeper": lent("right") })).await.0, 200);
     let ask = |n: usize| {
         let mut keeper = lent("right");
         keeper["scope"] = json!(format!("s{n}"));
@@ -239,6 +240,16 @@ async fn one_user_takes_not_all_places_and_idle_keepers_make_room() {
     let before = server.count();
     assert_eq!(post(&agent, STRANGER, TOKEN, &ask(0)).await.0, 200);
     assert_eq!(server.count(), before);
+    // Who has too many makes room among their own.
+    let lent_count = async || {
+        let (_, metrics) = say(&agent, OWN, "GET", "/metrics", &[("host", "x")], "").await;
+        metrics.lines().find_map(|l| l.strip_prefix("tokenry_agent_lent_keepers ")?.parse().ok())
+    };
+    assert_eq!(lent_count().await, Some(258));
+    let (_, list) = say(&agent, OWN, "GET", "/v1/tokens", &[("host", "x")], "").await;
+    assert_eq!(list.matches("\"keeper\":").count(), 258);
+    let (_, list) = say(&agent, STRANGER, "GET", "/v1/tokens", &[("host", "x")], "").await;
+    assert_eq!(list.matches("\"keeper\":").count(), 256);
     pass(Duration::from_secs(3 * 60 * 60)).await;
     assert_eq!(post(&agent, OWN, TOKEN, &ask(1)).await.0, 200);
     let (_, metrics) = say(&agent, OWN, "GET", "/metrics", &[("host", "x")], "").await;
@@ -308,7 +319,7 @@ async fn the_loopback_listener_wants_its_secret_and_its_own_name() {
     let kind = ("content-type", "application/json");
     let host = ("host", "127.0.0.1:8791");
     let right = ("authorization", "Bearer s3cret");
-    let cases: [(&[(&str, &str)], u16); 7] = [
+    let cases: [(&[(&str, &str)], u16); 8] = [
         (&[host, kind, right], 200),
         (&[host, kind, ("authorization", "bearer s3cret")], 200),
         (&[host, kind], 401),
@@ -317,11 +328,18 @@ async fn the_loopback_listener_wants_its_secret_and_its_own_name() {
         // A website that has its name resolve to this machine (DNS rebinding).
         (&[("host", "evil.example:8791"), kind, right], 401),
         (&[host, kind, right, right], 401),
+        (&[host, ("host", "evil.example"), kind, right], 401),
     ];
     for (headers, expected) in cases {
         let (status, answer) = say(&agent, Peer::Loopback, "POST", TOKEN, headers, named).await;
         assert_eq!(status, expected, "{headers:?} {answer}");
     }
+    // Those who lend are users, and what they lent is shown to no one else.
+    let ask = json!({ "keeper": lent("right") });
+    assert_eq!(post(&agent, OWN, TOKEN, &ask).await.0, 200);
+    let (_, list) = say(&agent, Peer::Loopback, "GET", "/v1/tokens", &[host, right], "").await;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["tokens"].as_array().unwrap().len(), 1, "{list}");
     let lent = json!({ "keeper": lent("right") }).to_string();
     let headers = [host, kind, right];
     let (status, answer) = say(&agent, Peer::Loopback, "POST", TOKEN, &headers, &lent).await;
@@ -440,4 +458,25 @@ async fn a_keeper_of_the_file_is_built_when_it_is_asked_and_again_if_it_could_no
     post(&agent, OWN, TOKEN, &ask).await;
     let (_, list) = say(&agent, OWN, "GET", "/v1/tokens", &[("host", "x")], "").await;
     assert!(list.contains("\"provider\":\"here\""), "{list}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_read_for_who_can_read_those_of_the_agent_and_for_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "right").unwrap();
+    let lenders = Access { users: [1001].into(), ..Access::default() };
+    let agent = AgentServer::builder(OWNER).lending(lenders).build().unwrap();
+    assert!(agent.is_for_others());
+    let mut keeper = lent("right");
+    // Nobody is there, so that a keeper that was built has no token.
+    keeper["token_url"] = json!("https://127.0.0.1:1/token");
+    keeper["client_secret"] = json!(format!("file:{}", path.display()));
+    let ask = json!({ "keeper": keeper });
+    let root = Peer::User { uid: 0, gid: 0 };
+    for (peer, is_lendable) in [(OWN, true), (root, true), (STRANGER, false)] {
+        let (_, answer) = post(&agent, peer, TOKEN, &ask).await;
+        let kind = answer["error"]["kind"].as_str();
+        assert_eq!(kind != Some("not_lendable"), is_lendable, "{peer:?} {answer}");
+    }
 }

@@ -160,3 +160,6 @@ impl fmt::Debug for Ledger {
         f.write_str("Ledger(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,46 @@ async fn a_token_that_cannot_be_stored_is_abandoned_with_its_family_not_before()
         ["asked credentials", "save r2 without r1", "revoke r1", "save r2"]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_left_with_the_last_token_may_arrive_before_its_family_is_revoked() {
+    let store = Store::default();
+    let server = server(&store, once(lost()));
+    let keeper = keeper(provider(None, true), &store, &server);
+    text(&keeper).await;
+    pass(227 * SECOND).await;
+    assert_eq!(text(&keeper).await, "a3");
+    pass(2 * SECOND).await;
+    let requests = server.requests();
+    let [.., granted, revoked] = &requests[..] else { panic!() };
+    assert_eq!((granted.path.as_str(), revoked.path.as_str()), ("/token", "/revoke"));
+    assert!(revoked.at.since(granted.at) >= SECOND, "{granted:?} {revoked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_endpoint_is_asked_again_unless_it_will_not() {
+    for (status, left) in [(200, 0), (400, 0), (401, 0), (408, 1), (429, 1), (500, 1), (503, 1)] {
+        let store = Store::holding_presented("r0", Some(Timestamp::from_secs(0)));
+        let server = server(&store, move |asked, _| {
+            (asked.path == "/revoke").then(|| Ok(answer(status, "")))
+        });
+        let keeper = keeper(provider(None, true), &store, &server);
+        text(&keeper).await;
+        let last = store.diary().pop().unwrap();
+        assert_eq!(last.contains("without r0"), left == 1, "{status} {last}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_who_they_are_when_they_refresh_does_when_they_revoke() {
+    use crate::provider::ClientAuthentication;
+    let store = Store::holding_presented("r0", Some(Timestamp::from_secs(0)));
+    let server = server(&store, |_, _| None);
+    let mut provider = provider(None, true);
+    let rules = provider.refresh.as_mut().unwrap();
+    rules.client_authentication = ClientAuthentication::None;
+    text(&keeper(provider, &store, &server)).await;
+    let revocation = &server.requests()[0];
+    assert_eq!(revocation.path, "/revoke");
+    assert!(revocation.headers.contains_key("authorization"));
+}

@@ -96,6 +96,10 @@ async fn the_second_secret_is_tried_when_the_first_is_refused_and_then_comes_fir
         pass(Duration::from_secs(60)).await;
         assert!(matches!(renew(&keeper).await, Err(Error::Refused { .. })));
         assert_eq!(server.count(), 6, "two are refused, and no more are tried");
+        right.set(Some("two"));
+        pass(Duration::from_secs(60)).await;
+        renew(&keeper).await.unwrap();
+        assert_eq!(server.count(), 7, "the one that was good last still comes first");
     }
 }
 
@@ -150,5 +154,16 @@ async fn a_secret_that_cannot_be_read_does_not_stand_in_the_way_of_the_other() {
     let server = server(&right, (401, "invalid_client"));
     let credentials = Credentials::client("acme", kept).or_secret(Secret::new("two"));
     renew(&keeper(credentials, &server)).await.unwrap();
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_the_second_secret_cannot_be_read_hides_no_refusal_of_the_first() {
+    let second = Place::holding("two");
+    second.set(None);
+    let server = server(&Place::holding("neither"), (401, "invalid_client"));
+    let credentials = Credentials::client("acme", Secret::new("one")).or_secret(second);
+    let outcome = renew(&keeper(credentials, &server)).await;
+    assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
     assert_eq!(server.count(), 1);
 }

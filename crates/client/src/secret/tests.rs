@@ -1,7 +1,6 @@
 //! Secrets are read where they are kept, when they are needed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokenry_core::Secret;
 
@@ -35,6 +34,7 @@ fn what_is_no_source_is_not_repeated() {
         "env:",
         "file:",
         "systemd:../canary",
+        "systemd:canary/../x",
         "vault:canary",
         "keyring:canary",
     ] {
@@ -52,6 +52,9 @@ fn a_given_secret_shows_only_where_it_is_handed_on() {
     let json = serde_json::to_string(&given).unwrap();
     assert_eq!(json, r#"{"given":"canary"}"#);
     assert_eq!(serde_json::from_str::<SecretSource>(&json).unwrap(), given);
+    let more = r#"{"given":"canary","more":"canary"}"#;
+    let error = serde_json::from_str::<SecretSource>(more).unwrap_err().to_string();
+    assert!(!error.contains("canary"), "{error}");
 }
 
 #[tokio::test]
@@ -67,11 +70,13 @@ async fn a_file_is_read_again_each_time() {
         std::fs::write(&path, text).unwrap();
         assert_eq!(file.read().await, Ok(Secret::new(expected)));
     }
+    std::fs::write(&path, vec![b'a'; 16 * 1024]).unwrap();
+    assert!(file.read().await.is_ok());
     for (bytes, expected) in [
         (b"".to_vec(), "empty"),
         (b"\n".to_vec(), "empty"),
         (vec![0xff], "not text"),
-        (vec![b'a'; 20_000], "longer"),
+        (vec![b'a'; 16 * 1024 + 1], "longer"),
     ] {
         std::fs::write(&path, bytes).unwrap();
         let error = file.read().await.unwrap_err().to_string();
@@ -97,7 +102,9 @@ async fn a_command_says_the_secret_or_why_not() {
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn a_command_that_never_ends_is_ended() {
+    let began = tokio::time::Instant::now();
     let error = source("command:exec sleep 3600").read().await.unwrap_err().to_string();
+    assert_eq!(began.elapsed().as_secs(), 30);
     assert!(error.contains("nothing within 30 s"), "{error}");
 }
 
@@ -111,25 +118,26 @@ async fn for_another_process_a_secret_is_read_here_and_a_path_is_whole() {
     assert!(path.is_absolute());
 }
 
-/// Gives a secret while it is there.
-struct Flaky(Arc<AtomicBool>);
+/// Gives what is there, if anything is.
+struct Flaky(Arc<Mutex<Option<&'static str>>>);
 
 impl ReadSecret for Flaky {
     fn read(&self) -> BoxFuture<'_, Result<Secret, SecretError>> {
-        let there = self.0.load(Ordering::Relaxed);
-        let place = "it".to_owned();
-        let read = if there { Ok(Secret::new("s")) } else { Err(SecretError::Empty { place }) };
-        Box::pin(std::future::ready(read))
+        let there = self.0.lock().unwrap().map(Secret::new);
+        let empty = SecretError::Empty { place: "it".to_owned() };
+        Box::pin(std::future::ready(there.ok_or(empty)))
     }
 }
 
 #[tokio::test]
-async fn a_secret_that_is_gone_for_a_while_is_used_as_it_was() {
-    let there = Arc::new(AtomicBool::new(false));
+async fn a_secret_that_is_gone_for_a_while_is_used_as_it_was_last() {
+    let there = Arc::new(Mutex::new(None));
     let live = LiveSecret::new(Flaky(there.clone()));
     assert!(live.get().await.is_err());
-    there.store(true, Ordering::Relaxed);
-    assert_eq!(live.get().await, Ok(Secret::new("s")));
-    there.store(false, Ordering::Relaxed);
-    assert_eq!(live.get().await, Ok(Secret::new("s")));
+    for secret in ["one", "two"] {
+        *there.lock().unwrap() = Some(secret);
+        assert_eq!(live.get().await, Ok(Secret::new(secret)));
+        *there.lock().unwrap() = None;
+        assert_eq!(live.get().await, Ok(Secret::new(secret)));
+    }
 }

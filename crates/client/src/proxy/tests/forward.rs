@@ -30,6 +30,8 @@ async fn row_273_only_hosts_that_a_rule_names_get_the_token_and_never_in_the_cle
         ("http://a.api.example:8443/x", "https://a.api.example:8443", TOKEN),
         ("https://a.api.example/x", "https://a.api.example", TOKEN),
         ("http://localhost:8080/x", "http://localhost:8080", TOKEN),
+        // It is another server, whatever connections there are.
+        ("https://localhost:8080/x", "https://localhost:8080", TOKEN),
         // Nobody else does, and what the program sent is its own.
         ("http://api.example/", "http://api.example", OWN),
         ("http://x.api.example/", "http://x.api.example", OWN),

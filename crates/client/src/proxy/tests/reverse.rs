@@ -181,6 +181,26 @@ async fn whoever_is_no_program_of_this_machine_gets_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_may_have_a_name_and_a_page_or_be_out_of_reach_of_browsers() {
+    let net = Net::answering(|_, _| ok());
+    let builder = || {
+        let upstream = Upstream::new("https://api.example").unwrap();
+        Proxy::reverse(upstream, keeper(&Server::granting(300)), net.clone())
+    };
+    let named = builder().name("Tokens.Internal").origin("https://App.example").build();
+    for (proxy, fields, expected) in [
+        (&named, &["Host: tokens.internal:80"][..], 200),
+        (&named, &["Host: evil.example"], 421),
+        (&named, &["Host: localhost", "Origin: https://app.example"], 200),
+        (&named, &["Host: localhost", "Origin: https://evil.example"], 403),
+        (&builder().private().build(), &["Host: evil.example"], 200),
+        (&builder().build(), &["Host: tokens.internal"], 421),
+    ] {
+        assert_eq!(ask(proxy, "GET /", fields, "").await.0, expected, "{fields:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_273_the_upstream_is_asked_whatever_the_request_says() {
     let net = Net::answering(|_, _| ok());
     let proxy = reverse(&net);

@@ -7,19 +7,22 @@ use crate::{Error, Token, TokenSource};
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_is_not_there_is_a_502_and_one_that_is_slow_a_504() {
-    for (how, expected, error) in [
-        (How::Refuses, 502, "connection_refused"),
-        (How::Hangs, 504, "connection_timeout"),
-        (How::Raw(Box::new(|stream| Box::pin(hold(stream)))), 504, "http_response_timeout"),
+    for (how, expected, error, seconds) in [
+        (How::Refuses, 502, "connection_refused", 0),
+        (How::Hangs, 504, "connection_timeout", 10),
+        (How::Raw(Box::new(|stream| Box::pin(hold(stream)))), 504, "http_response_timeout", 60),
         (
             How::Raw(Box::new(|stream| Box::pin(async { drop(stream) }))),
             502,
             "http_response_incomplete",
+            0,
         ),
     ] {
         let net = Net::new(how);
         let proxy = reverse(&net);
+        let began = tokio::time::Instant::now();
         let (status, answer) = ask(&proxy, "GET /", &[], "").await;
+        assert_eq!(began.elapsed().as_secs(), seconds);
         assert_eq!(status, expected, "{answer}");
         assert!(answer.contains(&format!("proxy-status: tokenry; error={error}\r\n")), "{answer}");
         assert!(!answer.contains("a1"));
@@ -62,9 +65,55 @@ async fn a_token_that_does_not_come_is_a_503() {
     let net = Net::answering(|_, _| ok());
     let upstream = Upstream::new("https://api.example").unwrap();
     let proxy = Proxy::reverse(upstream, Never, net.clone()).build();
+    let began = tokio::time::Instant::now();
     let (status, answer) = ask(&proxy, "GET /", &[], "").await;
-    assert_eq!(status, 503);
+    assert_eq!((status, began.elapsed().as_secs()), (503, 30));
     assert!(answer.contains("retry-after: 1\r\n") && net.dialled().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_does_not_come_in_time_leaves_the_401_the_answer() {
+    /// Has one token, and never another.
+    struct Last(Keeper, std::sync::atomic::AtomicBool);
+    impl TokenSource for Last {
+        fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+            if self.1.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                return Box::pin(std::future::pending());
+            }
+            Box::pin(self.0.token())
+        }
+    }
+    let net = Net::answering(|_, _| status(401));
+    let upstream = Upstream::new("https://api.example").unwrap();
+    let source = Last(keeper(&Server::granting(300)), false.into());
+    let proxy = Proxy::reverse(upstream, source, net.clone()).build();
+    let began = tokio::time::Instant::now();
+    assert_eq!(ask(&proxy, "GET /", &[], "").await.0, 401);
+    assert_eq!((began.elapsed().as_secs(), net.seen().len()), (30, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_to_nowhere_is_a_504() {
+    let proxy = Proxy::forward([], Net::new(How::Hangs)).build();
+    let began = tokio::time::Instant::now();
+    assert_eq!(ask(&proxy, "CONNECT a.example:443", &[], "").await.0, 504);
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_not_there_is_dialled_once_for_all_who_wait_and_again_for_the_next() {
+    let net = Net::new(How::Hangs);
+    let proxy = reverse(&net);
+    let asked = (0..20).map(|_| {
+        let proxy = proxy.clone();
+        tokio::spawn(async move { ask(&proxy, "GET /", &[], "").await.0 })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        assert!(matches!(asked.await.unwrap(), 502 | 504));
+    }
+    assert_eq!(net.dialled().len(), 1);
+    assert_eq!(ask(&proxy, "GET /", &[], "").await.0, 504);
+    assert_eq!(net.dialled().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,9 +124,11 @@ async fn a_program_that_says_nothing_is_not_listened_to_for_ever() {
         ["", "P", "GET / HTTP/1.1\r\nHost: loc", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"]
     {
         let mut program = connect(&proxy);
+        let began = tokio::time::Instant::now();
         program.write_all(beginning.as_bytes()).await.unwrap();
         let mut answer = String::new();
         program.read_to_string(&mut answer).await.unwrap();
+        assert!(began.elapsed().as_secs() <= 90, "{beginning}");
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }
@@ -181,6 +232,9 @@ async fn at_the_end_what_was_begun_is_answered_and_the_rest_closed() {
     };
     let answer = served("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
-    assert_eq!(served("").await, "");
-    assert_eq!(served("GET").await, "");
+    for beginning in ["", "P", "GET"] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(served(beginning).await, "");
+        assert!(began.elapsed().as_secs() <= 2, "{beginning}");
+    }
 }

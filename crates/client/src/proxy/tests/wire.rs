@@ -159,6 +159,104 @@ async fn another_protocol_than_was_asked_for_is_no_answer() {
         stream.write_all(answer).await.unwrap();
     });
     assert_eq!(ask(&reverse(&net), "GET /", &[], "").await.0, 502);
+    // HTTP/2 within the connection would be a way past us, and is not passed on.
+    let fields = ["Connection: upgrade, http2-settings", "Upgrade: h2c", "HTTP2-Settings: AAA"];
+    assert_eq!(ask(&reverse(&net), "GET /", &fields, "").await.0, 502);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_an_answer_has_a_limit_as_well() {
+    for (length, expected) in [(60 * 1024, 200), (70 * 1024, 502)] {
+        let net = Net::raw(move |mut stream| async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            let field = "x".repeat(length);
+            let answer = format!("HTTP/1.1 200 OK\r\nX: {field}\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        assert_eq!(ask(&reverse(&net), "GET /", &[], "").await.0, expected, "{length}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_places_of_the_upstream_are_not_ours() {
+    let net = Net::answering(|_, _| {
+        let mut answer = ok();
+        let elsewhere = HeaderValue::from_static("h3=\":443\"");
+        answer.headers_mut().insert("alt-svc", elsewhere);
+        answer
+    });
+    let (_, answer) = ask(&reverse(&net), "GET /", &[], "").await;
+    assert!(!answer.contains("alt-svc"), "{answer}");
+    let forward = Proxy::forward([], net).build();
+    let (_, answer) = ask(&forward, "GET http://a.example/", &[], "").await;
+    assert!(answer.contains("alt-svc"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_says_so_beside_those_before_it_or_not_at_all() {
+    let net = Net::answering(|_, _| ok());
+    let upstream = || Upstream::new("https://api.example").unwrap();
+    let source = keeper(&Server::granting(300));
+    let telling = Proxy::reverse(upstream(), source.clone(), net.clone());
+    for (proxy, expected) in [
+        (telling.build(), &["1.0 fred", "1.1 tokenry"][..]),
+        (Proxy::reverse(upstream(), source, net.clone()).via(false).build(), &["1.0 fred"]),
+    ] {
+        assert_eq!(ask(&proxy, "GET /", &["Via: 1.0 fred"], "").await.0, 200);
+        let seen = net.seen().pop().unwrap();
+        let via: Vec<_> = seen.headers.get_all("via").iter().collect();
+        assert_eq!(via, expected);
+    }
+}
+
+/// Dials an upstream of HTTP/2 that closes each connection after a while.
+#[derive(Clone, Default)]
+struct Closing(Arc<Mutex<usize>>);
+
+impl Dial for Closing {
+    fn dial<'a>(&'a self, _: &'a Destination, _: bool) -> BoxFuture<'a, io::Result<Dialled>> {
+        *self.0.lock().unwrap() += 1;
+        let (ours, theirs) = duplex(64 * 1024);
+        let service = service_fn(|_| async { Ok::<_, Infallible>(ok()) });
+        let serving = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(theirs), service);
+        tokio::spawn(timeout(Duration::from_secs(10), serving));
+        Box::pin(std::future::ready(Ok(Dialled { stream: Box::new(ours), http2: true })))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_connection_that_is_closed_is_followed_by_another() {
+    let dial = Closing::default();
+    let upstream = Upstream::new("https://api.example").unwrap();
+    let source = keeper(&Server::granting(300));
+    let proxy = Proxy::reverse(upstream, source, dial.clone()).build();
+    for (pause, dialled) in [(0, 1), (5, 1), (10, 2), (5, 2)] {
+        testing::pass(Duration::from_secs(pause)).await;
+        assert_eq!(ask(&proxy, "GET /", &[], "").await.0, 200, "{pause}");
+        assert_eq!(*dial.0.lock().unwrap(), dialled, "{pause}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connections_are_kept_than_the_limit() {
+    let net = Net::answering(|_, _| ok());
+    let upstream = Upstream::new("http://localhost:1").unwrap();
+    let source = keeper(&Server::granting(300));
+    source.token().await.unwrap();
+    let limits = Limits { max_idle: 2, ..Limits::default() };
+    let proxy = Proxy::reverse(upstream, source, net.clone()).limits(limits).build();
+    for (round, dialled) in [(1, 5), (2, 8)] {
+        let asked = (0..5).map(|_| {
+            let proxy = proxy.clone();
+            tokio::spawn(async move { ask(&proxy, "GET /", &[], "").await.0 })
+        });
+        for asked in asked.collect::<Vec<_>>() {
+            assert_eq!(asked.await.unwrap(), 200);
+        }
+        testing::pass(Duration::from_secs(1)).await;
+        assert_eq!(net.dialled().len(), dialled, "round {round}");
+    }
 }
 
 /// A gRPC call: HTTP/2 with prior knowledge, trailers in both directions.
@@ -295,6 +393,7 @@ async fn http2_and_http1_are_made_of_each_other() {
     let (status, answer) = ask(&reverse(&net), "PUT /", &[], "body").await;
     assert!(status == 200 && answer.ends_with("answer"), "{answer}");
     assert_eq!((net.seen()[0].version, &net.seen()[0].body[..]), (Version::HTTP_2, &b"body"[..]));
+    assert_eq!(net.seen()[0].field("host"), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,6 +436,10 @@ async fn listeners_serve_until_they_are_told_to_end() {
     program.write_all(request).await.unwrap();
     read_until(&mut program, "answer").await;
     assert_eq!(proxy.counts().requests, 5);
+    // Each thread guards as the proxy does that it was made of.
+    let mut foreign = tokio::net::TcpStream::connect(address).await.unwrap();
+    foreign.write_all(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n").await.unwrap();
+    assert_eq!(status_of(&read_until(&mut foreign, "\r\n\r\n").await), 421);
     drop(end);
     serving.await.unwrap();
     assert_eq!(program.read(&mut [0]).await.unwrap(), 0);
