@@ -190,7 +190,11 @@ impl Pool {
         if let Some((at, kind, text)) = state_of_failure
             && at > began
         {
-            return Err(Trouble::Unreachable(io::Error::new(kind, text)));
+            return Err(match kind {
+                // All of them are told the same, whoever dialled.
+                io::ErrorKind::TimedOut => Trouble::ConnectTimeout(link.limits.connect_timeout),
+                _ => Trouble::Unreachable(io::Error::new(kind, text)),
+            });
         }
         self.connect(link, true).await
     }

@@ -109,7 +109,7 @@ async fn an_upstream_that_is_not_there_is_dialled_once_for_all_who_wait_and_agai
         tokio::spawn(async move { ask(&proxy, "GET /", &[], "").await.0 })
     });
     for asked in asked.collect::<Vec<_>>() {
-        assert!(matches!(asked.await.unwrap(), 502 | 504));
+        assert_eq!(asked.await.unwrap(), 504);
     }
     assert_eq!(net.dialled().len(), 1);
     assert_eq!(ask(&proxy, "GET /", &[], "").await.0, 504);
