@@ -242,3 +242,23 @@ impl Presented {
         client.chain(self.user.iter().map(|user| &user.password))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_secret_that_is_sent_is_known_so_that_none_is_shown() {
+        let secret = Secret::new("s");
+        for (credentials, expected) in [
+            (Credentials::client("acme", secret.clone()), 1),
+            (Credentials::assertion("acme", secret.clone()), 1),
+            (Credentials::password("anna", secret.clone()), 1),
+            (Credentials::assertion("acme", secret.clone()).with_password("anna", secret), 2),
+            (Credentials::certificate("acme"), 0),
+        ] {
+            let presented = credentials.present(Which::Preferred).await.unwrap();
+            assert_eq!(presented.secrets().count(), expected, "{credentials:?}");
+        }
+    }
+}

@@ -139,6 +139,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_agent_reads_no_certificate_for_a_process_that_could_not_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let authority = rcgen::generate_simple_self_signed(["as.example".to_owned()]).unwrap();
+        std::fs::write(&path, authority.cert.pem()).unwrap();
+        let config = with("cacert", json!(path));
+        assert_eq!(built(&config, true).await, Ok(()));
+        assert_eq!(built(&config, false).await, Err(Trouble::NotLendable));
+    }
+
+    #[tokio::test]
     async fn what_has_one_owner_is_not_lent() {
         for (member, value) in [
             ("dpop", json!(true)),

@@ -126,6 +126,20 @@ async fn tokens_are_for_the_owner_for_root_and_for_who_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_nobody_asked_for_yet_is_listed_for_who_may_have_it() {
+    let config: crate::KeeperConfig = serde_json::from_value(json!({
+        "token_url": "https://as.example/token", "client_id": "acme", "client_secret": "env:S",
+    }))
+    .unwrap();
+    let agent =
+        AgentServer::builder(OWNER).configured("own", config, Access::default()).build().unwrap();
+    for (peer, expected) in [(OWN, true), (STRANGER, false)] {
+        let (_, list) = say(&agent, peer, "GET", "/v1/tokens", &[("host", "x")], "").await;
+        assert_eq!(list.contains("own"), expected, "{list}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn keepers_are_lent_by_the_owner_and_by_who_is_named_and_shared_by_neither() {
     let server = knowing();
     let ask = json!({ "keeper": lent("right") });
@@ -194,6 +208,28 @@ async fn who_cannot_wait_is_told_that_the_token_is_pending() {
     pass(Duration::from_millis(30)).await;
     let (status, _) = post(&agent, OWN, TOKEN, &json!({ "name": "billing", "wait_ms": 0 })).await;
     assert_eq!((status, server.count()), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_made_to_wait_for_as_long_as_they_like() {
+    let lender = |_, _| -> crate::BoxFuture<'static, _> { Box::pin(std::future::pending()) };
+    let agent = AgentServer::builder(OWNER).lender(lender).build().unwrap();
+    for wait in [json!(null), json!(3_600_000)] {
+        let began = tokio::time::Instant::now();
+        let ask = json!({ "keeper": lent("right"), "wait_ms": wait });
+        assert_eq!(post(&agent, OWN, TOKEN, &ask).await.0, 202);
+        assert_eq!(began.elapsed().as_secs(), 90);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_large_is_no_request() {
+    let agent = agent(&knowing());
+    for (length, expected) in [(8 * 1024, 200), (64 * 1024, 431)] {
+        let field = "x".repeat(length);
+        let headers = [("host", "a"), ("x", field.as_str())];
+        assert_eq!(say(&agent, OWN, "GET", "/health", &headers, "").await.0, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,9 +336,12 @@ async fn a_silent_connection_is_closed_and_half_a_request_answered() {
     )
     .await
     .unwrap();
+    let began = tokio::time::Instant::now();
     let mut answer = String::new();
     half.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("cache-control: no-store\r\n"), "{answer}");
+    assert_eq!(began.elapsed().as_secs(), 5);
     let mut rest = String::new();
     assert_eq!(ours.read_to_string(&mut rest).await.unwrap_or_default(), rest.len());
 }

@@ -351,3 +351,20 @@ async fn who_does_not_say_who_they_are_when_they_refresh_does_when_they_revoke()
     assert_eq!(revocation.path, "/revoke");
     assert!(revocation.headers.contains_key("authorization"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_has_expired_is_not_revoked() {
+    let store = Store::default();
+    let server = server(&store, |asked, n| {
+        let body = format!(
+            r#"{{"access_token":"a{n}","refresh_token":"r{n}","refresh_expires_in":100,
+                "token_type":"bearer","expires_in":300}}"#
+        );
+        (asked.path == "/token").then(|| Ok(answer(200, &body)))
+    });
+    let keeper = keeper(provider(None, true), &store, &server);
+    text(&keeper).await;
+    pass(229 * SECOND).await;
+    let diary = ["load", "asked credentials", "save r1", "asked credentials", "save r2"];
+    assert_eq!(store.diary(), diary);
+}

@@ -143,6 +143,8 @@ mod tests {
             ("[::1]:9000", Ok(())),
             ("tokens.internal:80", Ok(())),
             ("Tokens.Internal.", Ok(())),
+            ("localhost:65535", Ok(())),
+            ("localhost:123456", Err(400)),
             ("evil.example:9000", Err(421)),
             ("localhost.evil.example", Err(421)),
             ("127.0.0.1.evil.example:9000", Err(421)),

@@ -445,3 +445,26 @@ async fn listeners_serve_until_they_are_told_to_end() {
     assert_eq!(program.read(&mut [0]).await.unwrap(), 0);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_of_http2_that_is_too_large_is_refused() {
+    let net = Net::answering(|_, _| ok());
+    let proxy = reverse(&net);
+    let io = TokioIo::new(connect(&proxy));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (length, expected) in [(15, 200), (70, 431)] {
+        // In pieces, since one field alone has a limit of its own.
+        let mut request = Request::get("http://localhost/").body(Full::<Bytes>::default()).unwrap();
+        for _ in 0..length {
+            request.headers_mut().append("x", HeaderValue::try_from("x".repeat(1024)).unwrap());
+        }
+        let status = match sender.send_request(request).await {
+            Ok(answer) => answer.status().as_u16(),
+            Err(error) => panic!("{length}: {error:?}"),
+        };
+        assert_eq!(status, expected, "{length}");
+    }
+    assert_eq!(net.seen().len(), 1);
+}
