@@ -23,6 +23,10 @@ impl Log {
 
 /// Logs as loudly as possible, on this thread, until the guard is dropped.
 pub(crate) fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
+    // While there is only one subscriber, `tracing` asks the thread that logs first whether anybody listens, and keeps
+    // its answer for all: another test's thread would silence this one's. Of two it asks both.
+    static ANOTHER: std::sync::OnceLock<tracing::Dispatch> = std::sync::OnceLock::new();
+    ANOTHER.get_or_init(|| tracing::Dispatch::new(tracing_subscriber::registry()));
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
