@@ -326,7 +326,8 @@ async fn what_left_with_the_last_token_may_arrive_before_its_family_is_revoked()
 
 #[tokio::test(start_paused = true)]
 async fn a_revocation_endpoint_is_asked_again_unless_it_will_not() {
-    for (status, left) in [(200, 0), (400, 0), (401, 0), (408, 1), (429, 1), (500, 1), (503, 1)] {
+    // A 401 is about the client, and says nothing of the token.
+    for (status, left) in [(200, 0), (400, 0), (401, 1), (408, 1), (429, 1), (500, 1), (503, 1)] {
         let store = Store::holding_presented("r0", Some(Timestamp::from_secs(0)));
         let server = server(&store, move |asked, _| {
             (asked.path == "/revoke").then(|| Ok(answer(status, "")))
@@ -367,4 +368,24 @@ async fn a_token_that_has_expired_is_not_revoked() {
     pass(229 * SECOND).await;
     let diary = ["load", "asked credentials", "save r1", "asked credentials", "save r2"];
     assert_eq!(store.diary(), diary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_is_sent_with_the_second_secret_where_the_first_is_refused() {
+    use crate::provider::ClientAuthentication;
+    let store = Store::holding_presented("r0", Some(Timestamp::from_secs(0)));
+    let server = server(&store, |asked, _| {
+        let is_second = asked.form.get("client_secret").is_some_and(|secret| secret == "two");
+        (!is_second).then(|| Ok(refusal(401, "invalid_client")))
+    });
+    let provider = provider(None, true).with_client_authentication(ClientAuthentication::Post);
+    let credentials = Credentials::client("acme", Secret::new("one")).or_secret(Secret::new("two"));
+    let keeper = builder_of(provider, credentials, &server)
+        .refresh_token_store(store.clone())
+        .build()
+        .unwrap();
+    text(&keeper).await;
+    let diary = store.diary();
+    assert!(diary.iter().any(|line| line == "revoke r0"), "{diary:?}");
+    assert!(!diary.last().unwrap().contains("without r0"), "{diary:?}");
 }
