@@ -202,8 +202,7 @@ impl<'a> Supply<'a> {
     }
 }
 
-/// A keeper of this process.
-/// What is made of these settings; without a patience with the usual one.
+/// A keeper of this process: what is made of these settings. Without a patience it has the usual one.
 pub(super) async fn keeper(
     source: &Source,
     config: &KeeperConfig,
