@@ -32,6 +32,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use tokenry_core::{Secret, Timestamp};
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -168,6 +169,17 @@ impl Keeper {
 
     /// The token, if there is one that is good now. Never waits, never makes a request.
     pub fn try_token(&self) -> Option<Token> {
+        self.with_token(Token::clone)
+    }
+
+    /// The value for `Authorization`, if there is a token that is good now: [`Self::try_token`] for a caller that has
+    /// no use for the token itself, as who would not [invalidate](Self::invalidate) it.
+    pub fn try_header(&self) -> Option<HeaderValue> {
+        self.with_token(|token| token.header().clone())
+    }
+
+    /// Takes something of the token that is good now.
+    fn with_token<T>(&self, take: impl FnOnce(&Token) -> T) -> Option<T> {
         let shared = &self.0.0;
         let slot = shared.slot.load();
         let slot = slot.as_ref()?;
@@ -182,7 +194,7 @@ impl Keeper {
         if slot.failing {
             metrics::count(&shared.counters.served_while_failing);
         }
-        Some(slot.token.clone())
+        Some(take(&slot.token))
     }
 
     /// Says that an API answered 401 to this token.

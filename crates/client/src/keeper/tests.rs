@@ -31,9 +31,12 @@ fn drained(events: &mut broadcast::Receiver<Event>) -> Vec<String> {
 async fn a_token_is_ready_to_be_sent() {
     let server = Server::granting(300);
     let keeper = builder("truphone", &server).build().unwrap();
-    assert!(keeper.try_token().is_none());
+    assert!(keeper.try_token().is_none() && keeper.try_header().is_none());
     let token = keeper.token().await.unwrap();
     assert_eq!(token.header(), "Bearer a1");
+    assert!(
+        keeper.try_header().is_some_and(|header| header == token.header() && header.is_sensitive())
+    );
     assert!(token.header().is_sensitive());
     assert_eq!(token.generation(), 1);
     assert_eq!(token.expires_at(), Some(Timestamp::from_millis(1_000_300_020)));
@@ -337,7 +340,7 @@ async fn row_276_a_suspended_machine_does_not_send_an_expired_token() {
         .unwrap();
     assert_eq!(text(&keeper).await, "a1");
     wall.fetch_add(299_000, Ordering::Relaxed);
-    assert!(keeper.try_token().is_none());
+    assert!(keeper.try_token().is_none() && keeper.try_header().is_none());
     assert_eq!(text(&keeper).await, "a2");
 }
 
