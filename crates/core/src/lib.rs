@@ -37,6 +37,7 @@ pub mod refresh;
 pub mod refusal;
 pub mod registration;
 pub mod request;
+pub mod revocation;
 pub mod scope;
 pub mod secret;
 pub mod time;
