@@ -9,110 +9,140 @@ use std::time::Duration;
 use tokenry_core::jose::Algorithm;
 use tokio::runtime::Handle;
 
-use crate::denied::Denied;
-use crate::dpop::Settings;
-use crate::keys::{
-    HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule,
-};
+use crate::cache::TokenCache;
+use crate::issuer::Settings;
+use crate::keys::{HttpConfigError, KeySource};
+use crate::metrics::Counters;
 use crate::verifier::Inner;
-use crate::{Clock, Policy, SystemClock, Verifier};
+use crate::{Clock, SystemClock, Verifier};
 
 /// Clocks that are further apart than this are broken, and every token lives longer by it.
 const MAX_LEEWAY: Duration = Duration::from_mins(2);
+
+/// About how many tokens are remembered where nobody says: 10,000 of common size take 15 MiB.
+const DEFAULT_CACHE: usize = 10_000;
 
 /// Settings of a [`Verifier`].
 ///
 /// Needed is an audience. Without [`jwks_uri`](Self::jwks_uri) or [`key_source`](Self::key_source) the keys are
 /// found through the issuer's metadata (RFC 8414).
+///
+/// More than one issuer may be trusted: [`issuer`](Self::issuer) names a further one, and what is said about tokens,
+/// keys and connections after it is said about that one alone. Which of them issued a token, its `iss` decides; no
+/// token is ever verified with the keys of another.
+///
+/// ```no_run
+/// # use tokenry_verifier::{BuildError, Verifier};
+/// # fn f() -> Result<Verifier, BuildError> {
+/// Verifier::builder("https://id.example/realms/main")
+///     .audience("https://api.example")
+///     .issuer("https://keycloak.example/realms/partners")
+///     .audience("api")
+///     .accept_legacy_typ()
+///     .build()
+/// # }
+/// ```
 pub struct VerifierBuilder {
-    policy: Policy,
-    schedule: Schedule,
-    http: HttpKeySourceBuilder,
-    source: Option<Arc<dyn KeySource>>,
+    /// The issuers before the one that is spoken about.
+    others: Vec<Settings>,
+    pub(crate) current: Settings,
     clock: Arc<dyn Clock>,
-    pub(crate) dpop: Settings,
+    cache: usize,
+    pub(crate) dpop: crate::dpop::Settings,
     pub(crate) bound_only: bool,
 }
 
 impl VerifierBuilder {
     pub(crate) fn new(issuer: String) -> Self {
         Self {
-            policy: Policy {
-                issuer,
-                audiences: Vec::new(),
-                algorithms: Algorithm::ALL.to_vec(),
-                leeway: Policy::DEFAULT_LEEWAY,
-                legacy_typ: false,
-            },
-            schedule: Schedule::default(),
-            http: HttpKeySource::builder(),
-            source: None,
+            others: Vec::new(),
+            current: Settings::new(issuer),
             clock: Arc::new(SystemClock),
-            dpop: Settings::default(),
+            cache: DEFAULT_CACHE,
+            dpop: crate::dpop::Settings::default(),
             bound_only: false,
         }
+    }
+
+    /// Trusts a further issuer. Settings of tokens, keys and connections that follow are about this one.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        let before = std::mem::replace(&mut self.current, Settings::new(issuer.into()));
+        self.others.push(before);
+        self
+    }
+
+    /// Remembers about this many tokens that were found good (10,000), by the SHA-256 of their text, so that they are not
+    /// verified again. With 0 every request is verified anew.
+    ///
+    /// A token that is remembered is refused just when it would be without: once it has expired, was revoked, or its key
+    /// is no longer published.
+    #[must_use]
+    pub const fn cache(mut self, tokens: usize) -> Self {
+        self.cache = tokens;
+        self
     }
 
     /// A name of this resource server; tokens must have one of its names in `aud`.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.policy.audiences.push(audience.into());
+        self.current.policy.audiences.push(audience.into());
         self
     }
 
     /// Accepts only these algorithms. By default all that the issuer publishes keys for.
     #[must_use]
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.policy.algorithms = algorithms.into_iter().collect();
+        self.current.policy.algorithms = algorithms.into_iter().collect();
         self
     }
 
     /// How far the issuer's clock and ours may be apart; two minutes at most.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.policy.leeway = leeway.min(MAX_LEEWAY);
+        self.current.policy.leeway = leeway.min(MAX_LEEWAY);
         self
     }
 
     /// Accepts `typ: JWT` besides `at+jwt`, for issuers from before RFC 9068 such as Keycloak.
     #[must_use]
     pub const fn accept_legacy_typ(mut self) -> Self {
-        self.policy.legacy_typ = true;
+        self.current.policy.legacy_typ = true;
         self
     }
 
     /// Fetches the keys from this address, without asking for metadata.
     #[must_use]
     pub fn jwks_uri(mut self, uri: impl Into<String>) -> Self {
-        self.http = self.http.jwks_uri(uri);
+        self.current.http = self.current.http.jwks_uri(uri);
         self
     }
 
     /// Trusts these certificates (PEM) for the issuer's host, instead of what the operating system trusts.
     #[must_use]
     pub fn with_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.http = self.http.with_root_certificates(pem);
+        self.current.http = self.current.http.with_root_certificates(pem);
         self
     }
 
     /// Connects to this address whenever `host` is meant, as `curl --connect-to` does.
     #[must_use]
     pub fn connect_to(mut self, host: &str, addr: SocketAddr) -> Self {
-        self.http = self.http.connect_to(host, addr);
+        self.current.http = self.current.http.connect_to(host, addr);
         self
     }
 
     /// Accepts `http` addresses. Whoever can change an answer on the way can then issue tokens.
     #[must_use]
     pub fn allow_plain_http(mut self) -> Self {
-        self.http = self.http.allow_plain_http();
+        self.current.http = self.current.http.allow_plain_http();
         self
     }
 
     /// Takes the keys from elsewhere; the settings of addresses and connections are then without meaning.
     #[must_use]
     pub fn key_source(mut self, source: impl KeySource) -> Self {
-        self.source = Some(Arc::new(source));
+        self.current.source = Some(Arc::new(source));
         self
     }
 
@@ -120,28 +150,28 @@ impl VerifierBuilder {
     /// `Cache-Control: max-age`.
     #[must_use]
     pub const fn refresh_every(mut self, every: Duration) -> Self {
-        self.schedule.refresh_every = every;
+        self.current.schedule.refresh_every = every;
         self
     }
 
     /// The shortest time between two fetches that tokens with unknown keys cause (30 seconds).
     #[must_use]
     pub const fn cooldown(mut self, cooldown: Duration) -> Self {
-        self.schedule.cooldown = cooldown;
+        self.current.schedule.cooldown = cooldown;
         self
     }
 
     /// How long keys are used after the last fetch that went well (24 hours). After that the answer is 503.
     #[must_use]
     pub const fn max_stale(mut self, max_stale: Duration) -> Self {
-        self.schedule.max_stale = max_stale;
+        self.current.schedule.max_stale = max_stale;
         self
     }
 
     /// How long a request with an unknown key waits for newer keys (3 seconds).
     #[must_use]
     pub const fn max_wait(mut self, wait: Duration) -> Self {
-        self.schedule.wait = wait;
+        self.current.schedule.wait = wait;
         self
     }
 
@@ -158,31 +188,24 @@ impl VerifierBuilder {
     ///
     /// [`BuildError`]: what is wrong with the settings.
     pub fn build(self) -> Result<Verifier, BuildError> {
-        let Self { policy, schedule, http, source, clock, dpop, bound_only } = self;
-        if policy.issuer.is_empty() {
-            return Err(BuildError::NoIssuer);
-        }
-        if policy.audiences.is_empty() || policy.audiences.iter().any(String::is_empty) {
-            return Err(BuildError::NoAudience);
-        }
-        if policy.algorithms.is_empty() {
-            return Err(BuildError::NoAlgorithm);
+        let Self { others, current, clock, cache, dpop, bound_only } = self;
+        let settings: Vec<Settings> = others.into_iter().chain([current]).collect();
+        for (i, one) in settings.iter().enumerate() {
+            one.check()?;
+            let name = &one.policy.issuer;
+            if settings.iter().take(i).any(|other| other.policy.issuer == *name) {
+                return Err(BuildError::SameIssuer(name.clone()));
+            }
         }
         let dpop = dpop.build()?;
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
-        let source = match source {
-            Some(source) => source,
-            None => Arc::new(http.build()?),
-        };
-        let keys =
-            KeyCache::start(source, policy.issuer.clone(), policy.algorithms.clone(), schedule);
-        let denied = Denied::default();
+        let issuers = settings.into_iter().map(Settings::start).collect::<Result<_, _>>()?;
         Ok(Verifier::new(Inner {
-            policy,
-            keys,
-            denied,
+            issuers,
+            cache: TokenCache::new(cache),
+            counters: Counters::default(),
             clock,
             dpop,
             bound_only,
@@ -194,8 +217,8 @@ impl VerifierBuilder {
 impl fmt::Debug for VerifierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifierBuilder")
-            .field("policy", &self.policy)
-            .field("schedule", &self.schedule)
+            .field("policy", &self.current.policy)
+            .field("others", &self.others.len())
             .finish_non_exhaustive()
     }
 }
@@ -222,6 +245,9 @@ pub enum BuildError {
     /// Not called within a Tokio runtime, which the fetching needs.
     #[error("no Tokio runtime")]
     NoRuntime,
+    /// Two issuers of one name (given).
+    #[error("the issuer `{0}` is named twice")]
+    SameIssuer(String),
     /// A resource URL that is none (the text).
     #[error("resource_url must be an https or http URL without query and fragment, got `{0}`")]
     ResourceUrl(String),

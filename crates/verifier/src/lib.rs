@@ -1,14 +1,16 @@
 //! Checks machine tokens at the API: whose they are, whom they are for, and what they allow (RFC 9068, RFC 6750),
 //! and that whoever sends them has the key that they are bound to (RFC 9449, RFC 8705).
 //!
-//! A [`Verifier`] trusts one issuer. It keeps that issuer's public keys in memory and up to date by itself, so that
-//! checking a token needs no call to anybody:
+//! A [`Verifier`] trusts one issuer, or [several](VerifierBuilder::issuer). It keeps their public keys in memory and up to
+//! date by itself, so that checking a token needs no call to anybody:
 //!
 //! - A fetch never stands in the way of a request whose key is known.
 //! - A token with an unknown key costs at most one fetch per cooldown, however many ask; only the requests that
 //!   bring such tokens wait for it, and not for long.
 //! - While the issuer is down, the keys at hand stay in use, up to a bound. After that requests are answered with
 //!   503, since a client that is told 401 would throw away a good token.
+//! - A token that was found good is [remembered](VerifierBuilder::cache), so that its next request costs a digest instead
+//!   of a signature check, until it expires, is revoked, or its key is withdrawn.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -60,16 +62,18 @@
 //! a token brings along.
 
 mod builder;
+mod cache;
 mod certificate;
 mod challenge;
 mod clock;
 mod credentials;
-mod denied;
 mod dpop;
 mod head;
+mod issuer;
 mod keys;
 mod layer;
 mod metadata;
+mod metrics;
 mod policy;
 mod rejection;
 mod token;
@@ -78,14 +82,15 @@ mod verifier;
 pub use builder::{BuildError, VerifierBuilder};
 pub use certificate::ClientCertificate;
 pub use clock::{Clock, SystemClock};
-pub use denied::TooManyDenied;
 pub use dpop::{ProofId, ProofStore, ProofStoreError};
 pub use head::{Admitted, Head, Renewal};
+pub use issuer::TooManyDenied;
 pub use keys::{
     FetchError, Fetched, HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeySource,
 };
 pub use layer::{Guard, VerifierLayer, VerifierService};
 pub use metadata::{NotAResource, ResourceMetadata};
+pub use metrics::{IssuerMetrics, VerifierMetrics};
 pub use policy::Policy;
 pub use rejection::Rejection;
 pub use token::AccessToken;

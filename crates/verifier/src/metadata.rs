@@ -43,7 +43,7 @@ pub struct ResourceMetadata {
 #[derive(Clone, Debug, Serialize)]
 struct Document {
     resource: String,
-    authorization_servers: [String; 1],
+    authorization_servers: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<String>,
     bearer_methods_supported: [&'static str; 1],
@@ -83,7 +83,7 @@ impl Verifier {
         let algs = self.dpop().map(|dpop| dpop.algs().to_vec()).unwrap_or_default();
         let document = Document {
             resource,
-            authorization_servers: [self.policy().issuer.clone()],
+            authorization_servers: self.policies().map(|policy| policy.issuer.clone()).collect(),
             scopes_supported: Vec::new(),
             bearer_methods_supported: ["header"],
             resource_name: None,

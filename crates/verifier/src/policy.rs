@@ -1,5 +1,6 @@
 //! What a token must say to be let in (RFC 9068 §4). A function of its arguments.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tokenry_core::jose::Algorithm;
@@ -51,17 +52,17 @@ impl Policy {
     /// One variant of [`Rejection`] for each rule, the first that is broken. [`Rejection::Bound`] for a token that is
     /// good only together with a key: whoever sent it has still to prove that he has it.
     pub fn check(&self, verified: Verified<'_>, now: Timestamp) -> Result<AccessToken, Rejection> {
+        self.check_header(verified.header())?;
         let token = self.check_claims(verified, now)?;
         if token.binding().is_none() { Ok(token) } else { Err(Rejection::Bound) }
     }
 
-    /// Judges the claims, and leaves to the caller what the token is bound to.
+    /// Judges the claims, and leaves to the caller what the token is bound to. The header was judged before.
     pub(crate) fn check_claims(
         &self,
         verified: Verified<'_>,
         now: Timestamp,
     ) -> Result<AccessToken, Rejection> {
-        self.check_header(verified.header())?;
         let claims = verified.claims()?;
         // The signature says that the keys are the issuer's; this says that it speaks in its own name.
         if claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))? != self.issuer {
@@ -75,10 +76,11 @@ impl Policy {
             return Err(Rejection::WrongAudience);
         }
         let expires_at = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
-        if now >= expires_at + self.leeway {
+        let good = self.life(&claims);
+        if now >= good.end {
             return Err(Rejection::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| nbf > now + self.leeway) {
+        if now < good.start {
             return Err(Rejection::NotYetValid);
         }
         // RFC 7800 §3.1 lets a reader ignore `cnf` members it does not know; that would turn a bound token into
@@ -94,6 +96,15 @@ impl Policy {
             .parse()
             .map_err(|_| ClaimsError::Malformed("scope"))?;
         Ok(AccessToken::new(claims, scope, expires_at, binding))
+    }
+}
+
+impl Policy {
+    /// When a token is good by its own words; never, without `exp`.
+    pub(crate) fn life(&self, claims: &Claims) -> Range<Timestamp> {
+        let from = claims.nbf.map_or(Timestamp::EPOCH, |nbf| nbf - self.leeway);
+        let end = claims.exp.map_or(Timestamp::EPOCH, |exp| exp + self.leeway);
+        from..end
     }
 }
 

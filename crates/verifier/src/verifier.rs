@@ -1,31 +1,32 @@
-//! The verifier of one issuer's tokens.
+//! The verifier: whose a token is, whether it was seen before, and whether its sender has what it is bound to.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokenry_core::Timestamp;
-use tokenry_core::jose::jws::{Compact, Verified};
+use tokenry_core::jose::jws::Compact;
 
+use crate::cache::{Entry, Print, TokenCache};
 use crate::credentials::{Scheme, credentials};
-use crate::denied::Denied;
 use crate::dpop::Dpop;
-use crate::keys::{KeyCache, Refreshed};
+use crate::issuer::{Found, Issuer};
+use crate::metrics::Counters;
 use crate::{
     AccessToken, Admitted, ClientCertificate, Clock, Head, Policy, Rejection, TooManyDenied,
-    VerifierBuilder, VerifierLayer,
+    VerifierBuilder, VerifierLayer, VerifierMetrics,
 };
 
-/// Checks access tokens of one issuer. Clones share everything; the last one ends the fetching of keys.
+/// Checks access tokens of the issuers that it trusts. Clones share everything; the last one ends the fetching of keys.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
-    pub(crate) policy: Policy,
-    pub(crate) keys: KeyCache,
-    pub(crate) denied: Denied,
+    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) cache: TokenCache,
+    pub(crate) counters: Counters,
     pub(crate) clock: Arc<dyn Clock>,
     /// How proofs are checked; `None` where no resource URL is set.
     pub(crate) dpop: Option<Dpop>,
@@ -60,7 +61,7 @@ impl Verifier {
             return Err(Rejection::Bound);
         }
         self.admit_unbound()?;
-        Ok(Arc::new(token))
+        Ok(token)
     }
 
     /// Checks the token of a request, and that its sender has what it is bound to: the key of a DPoP proof (RFC 9449
@@ -81,7 +82,7 @@ impl Verifier {
         // All that most APIs see: there is nothing to prove.
         if scheme == Scheme::Bearer && token.binding().is_none() {
             self.admit_unbound()?;
-            return Ok(Admitted::new(Arc::new(token), None));
+            return Ok(Admitted::new(token, None));
         }
         // On the heap, so that the future of a bearer token is no larger for it.
         Box::pin(self.prove(head, scheme, text, token, now)).await
@@ -93,7 +94,7 @@ impl Verifier {
         head: Head<'_>,
         scheme: Scheme,
         text: &str,
-        token: AccessToken,
+        token: Arc<AccessToken>,
         now: Timestamp,
     ) -> Result<Admitted, Rejection> {
         let binding = *token.binding();
@@ -117,7 +118,7 @@ impl Verifier {
                 Some(dpop.check(head, text, key, now).await?)
             }
         };
-        Ok(Admitted::new(Arc::new(token), shown))
+        Ok(Admitted::new(token, shown))
     }
 
     /// Tells the operator once what he forgot. Only tokens of the issuer get here, and only those bound to a key.
@@ -135,32 +136,103 @@ impl Verifier {
     }
 
     /// Checks a token for itself, without asking who sent it.
-    async fn check(&self, token: &str, now: Timestamp) -> Result<AccessToken, Rejection> {
-        let parsed = Compact::parse(token)?;
-        self.inner.policy.check_header(parsed.header())?;
-        let verified = match self.check_signature(&parsed) {
-            Ok(verified) => verified,
-            Err(rejection) => self.check_again(&parsed, rejection).await?,
-        };
-        let token = self.inner.policy.check_claims(verified, now)?;
-        if token.jti().is_some_and(|jti| self.inner.denied.contains(jti, now)) {
-            return Err(Rejection::Revoked);
+    async fn check(&self, text: &str, now: Timestamp) -> Result<Arc<AccessToken>, Rejection> {
+        let Inner { cache, counters, .. } = &*self.inner;
+        let print = cache.is_on().then(|| Print::of(text));
+        if let Some(token) = print.as_ref().and_then(|print| self.known(print, now)) {
+            counters.hit();
+            return Ok(token);
+        }
+        let checked = self.check_anew(text, print, now).await;
+        match &checked {
+            Ok(_) => counters.accepted(),
+            Err(rejection) => counters.rejected(matches!(rejection, Rejection::Unavailable { .. })),
+        }
+        checked
+    }
+
+    /// A token that was found good before and still is.
+    ///
+    /// In all other cases it is checked like one that was never seen, which finds what is wrong with it.
+    fn known(&self, print: &Print, now: Timestamp) -> Option<Arc<AccessToken>> {
+        let found = self.inner.cache.find(print)?;
+        let entry = found.as_ref()?;
+        if !entry.good.contains(&now) {
+            return None;
+        }
+        let issuer = self.inner.issuers.get(entry.issuer)?;
+        let epoch = issuer.epoch.now();
+        if entry.epoch.load(Ordering::Acquire) != epoch {
+            if !issuer.still_takes(&entry.token, &entry.key, now) {
+                return None;
+            }
+            // As of when this was asked. Whoever stores an older one here has it looked at once more.
+            entry.epoch.store(epoch, Ordering::Release);
+        }
+        Some(Arc::clone(&entry.token))
+    }
+
+    async fn check_anew(
+        &self,
+        text: &str,
+        print: Option<Print>,
+        now: Timestamp,
+    ) -> Result<Arc<AccessToken>, Rejection> {
+        let parsed = Compact::parse(text)?;
+        let (number, issuer) = self.issuer_of(&parsed)?;
+        let Found { token, key, good, epoch } = issuer.check(&parsed, now).await?;
+        let token = Arc::new(token);
+        if let Some(print) = print {
+            let (kept, epoch) = (Arc::clone(&token), AtomicU64::new(epoch));
+            self.inner.cache.keep(Entry { print, token: kept, issuer: number, key, good, epoch });
         }
         Ok(token)
     }
 
-    /// Refuses the token with this `jti` from now on, until `until`, which should be when it expires by itself.
+    /// Whose a token is by its own words. With one issuer its keys say it, and after them its policy.
+    fn issuer_of(&self, token: &Compact<'_>) -> Result<(usize, &Issuer), Rejection> {
+        match self.inner.issuers.as_slice() {
+            [only] => Ok((0, only)),
+            many => {
+                let named = token.unverified_claim("iss").ok_or(Rejection::WrongIssuer)?;
+                let found =
+                    many.iter().enumerate().find(|(_, issuer)| issuer.policy.issuer == named);
+                found.ok_or(Rejection::WrongIssuer)
+            }
+        }
+    }
+
+    /// Refuses the token with this `jti` (or all with this `sid`) from now on, until `until`, which should be when it
+    /// expires by itself.
     ///
     /// # Errors
     ///
     /// [`TooManyDenied`]: the token is **not** refused.
     pub fn refuse(&self, jti: &str, until: Timestamp) -> Result<(), TooManyDenied> {
-        self.inner.denied.insert(jti, until + self.inner.policy.leeway, self.now())
+        let now = self.now();
+        self.inner.issuers.iter().try_for_each(|issuer| {
+            issuer.revocations.refuse(jti, until + issuer.policy.leeway, now)
+        })
     }
 
-    /// Whether there are keys to verify with, for a health check.
+    /// Forgets that a token was found good: it is checked anew when it comes again.
+    pub fn forget(&self, token: &str) {
+        self.inner.cache.forget(&Print::of(token));
+    }
+
+    /// Forgets all tokens that were found good.
+    pub fn forget_all(&self) {
+        self.inner.cache.clear();
+    }
+
+    /// Whether there are keys of every issuer to verify with, for a health check.
     pub fn is_ready(&self) -> bool {
-        self.inner.keys.current().is_some()
+        self.inner.issuers.iter().all(|issuer| issuer.keys.current().is_some())
+    }
+
+    /// What it has done so far, in numbers.
+    pub fn metrics(&self) -> VerifierMetrics {
+        self.inner.counters.read(self.inner.issuers.iter().map(Issuer::metrics).collect())
     }
 
     /// A nonce for the `DPoP-Nonce` header of an answer to [`Rejection::NonceNeeded`] (RFC 9449 §9), if nonces are asked
@@ -169,9 +241,9 @@ impl Verifier {
         self.inner.dpop.as_ref()?.new_nonce(now)
     }
 
-    /// What tokens must say.
-    pub fn policy(&self) -> &Policy {
-        &self.inner.policy
+    /// What tokens must say, for each issuer.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.inner.issuers.iter().map(|issuer| &issuer.policy)
     }
 
     /// A layer that lets in only requests with a good token.
@@ -193,45 +265,10 @@ impl Verifier {
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
-
-    fn check_signature<'t>(&self, token: &'t Compact<'_>) -> Result<Verified<'t>, Rejection> {
-        match self.inner.keys.current() {
-            Some(keys) => keys.verify(token),
-            None => Err(self.unavailable()),
-        }
-    }
-
-    /// Asks for newer keys where they may help, and looks once more.
-    async fn check_again<'t>(
-        &self,
-        token: &'t Compact<'_>,
-        rejection: Rejection,
-    ) -> Result<Verified<'t>, Rejection> {
-        if !matches!(
-            rejection,
-            Rejection::UnknownKey | Rejection::BadSignature | Rejection::Unavailable { .. }
-        ) {
-            return Err(rejection);
-        }
-        // By its own words it is not for us to judge: no key of ours would make it good, so none is fetched.
-        if token.unverified_claim("iss").is_none_or(|iss| iss != self.inner.policy.issuer) {
-            return Err(Rejection::WrongIssuer);
-        }
-        match (self.inner.keys.refresh().await, rejection) {
-            (Refreshed::Fetched | Refreshed::JustFetched, _) => self.check_signature(token),
-            (Refreshed::Failed, Rejection::BadSignature) => Err(Rejection::BadSignature),
-            // The key may be one that was published since: nobody can say that the token is bad.
-            (Refreshed::Failed, _) => Err(self.unavailable()),
-        }
-    }
-
-    fn unavailable(&self) -> Rejection {
-        Rejection::Unavailable { retry_after: self.inner.keys.retry_after() }
-    }
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("policy", &self.inner.policy).finish_non_exhaustive()
+        f.debug_struct("Verifier").field("issuers", &self.inner.issuers).finish_non_exhaustive()
     }
 }

@@ -41,20 +41,20 @@ impl Claims {
     /// Only texts that were signed or come from a trusted place should get here; a token's do, by
     /// [`Verified::claims`](super::jws::Verified::claims).
     pub fn parse(text: &[u8]) -> Result<Self, ClaimsError> {
-        let mut members = json::object(text)?;
-        let m = &mut members;
+        let ([iss, sub, aud, exp, nbf, iat, jti, client_id, scope, cnf], other) =
+            json::object_with(text, &NAMES)?;
         Ok(Self {
-            iss: string(m, "iss")?,
-            sub: string(m, "sub")?,
-            aud: audience(m)?,
-            exp: date(m, "exp")?,
-            nbf: date(m, "nbf")?,
-            iat: date(m, "iat")?,
-            jti: string(m, "jti")?,
-            client_id: string(m, "client_id")?,
-            scope: string(m, "scope")?,
-            cnf: confirmation(m)?,
-            other: members,
+            iss: string(iss, "iss")?,
+            sub: string(sub, "sub")?,
+            aud: audience(aud)?,
+            exp: date(exp, "exp")?,
+            nbf: date(nbf, "nbf")?,
+            iat: date(iat, "iat")?,
+            jti: string(jti, "jti")?,
+            client_id: string(client_id, "client_id")?,
+            scope: string(scope, "scope")?,
+            cnf: confirmation(cnf)?,
+            other,
         })
     }
 
@@ -63,6 +63,10 @@ impl Claims {
         self.scope.as_deref().unwrap_or_default().split(' ').filter(|token| !token.is_empty())
     }
 }
+
+/// The claims that have a place of their own.
+const NAMES: [&str; 10] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
 
 /// `aud`: one recipient, or a list (RFC 7519 §4.1.3).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,11 +140,8 @@ impl From<JsonError> for ClaimsError {
     }
 }
 
-fn string(
-    members: &mut Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<String>, ClaimsError> {
-    match members.remove(name) {
+fn string(value: Option<Value>, name: &'static str) -> Result<Option<String>, ClaimsError> {
+    match value {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(ClaimsError::Malformed(name)),
@@ -149,11 +150,8 @@ fn string(
 
 /// Whole seconds only. RFC 7519 §2 allows fractions, and readers that allow strings, floats, negative or huge
 /// numbers have ended up with tokens that never expire (CVE-2026-25537).
-fn date(
-    members: &mut Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<Timestamp>, ClaimsError> {
-    match members.remove(name) {
+fn date(value: Option<Value>, name: &'static str) -> Result<Option<Timestamp>, ClaimsError> {
+    match value {
         None => Ok(None),
         Some(value) => match value.as_u64() {
             Some(secs) if secs <= Claims::MAX_SECS => Ok(Some(Timestamp::from_secs(secs))),
@@ -162,9 +160,9 @@ fn date(
     }
 }
 
-fn audience(members: &mut Map<String, Value>) -> Result<Option<Audience>, ClaimsError> {
+fn audience(value: Option<Value>) -> Result<Option<Audience>, ClaimsError> {
     const MALFORMED: ClaimsError = ClaimsError::Malformed("aud");
-    match members.remove("aud") {
+    match value {
         None => Ok(None),
         Some(Value::String(one)) => Ok(Some(Audience::One(one))),
         Some(Value::Array(many)) => many
@@ -179,10 +177,8 @@ fn audience(members: &mut Map<String, Value>) -> Result<Option<Audience>, Claims
     }
 }
 
-fn confirmation(
-    members: &mut Map<String, Value>,
-) -> Result<Option<Map<String, Value>>, ClaimsError> {
-    match members.remove("cnf") {
+fn confirmation(value: Option<Value>) -> Result<Option<Map<String, Value>>, ClaimsError> {
+    match value {
         None => Ok(None),
         Some(Value::Object(cnf)) => Ok(Some(cnf)),
         Some(_) => Err(ClaimsError::Malformed("cnf")),

@@ -1,6 +1,6 @@
 //! Signed tokens in the compact serialization (RFC 7515 §3.1, §5.2), read strictly (RFC 8725).
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::claims::{Claims, ClaimsError};
 use super::json::{self, JsonError};
@@ -125,21 +125,22 @@ pub struct Header {
 
 impl Header {
     fn parse(text: &[u8]) -> Result<Self, JwsError> {
-        let mut members = json::object(text)?;
+        let ([alg, typ, kid, crit, b64], _) =
+            json::object_with(text, &["alg", "typ", "kid", "crit", "b64"])?;
         // RFC 7515 §4.1.11: whoever does not understand all of `crit` must refuse. We understand no extension,
         // and an empty list is not allowed. `b64` (RFC 7797) may only stand together with `crit`.
-        if members.contains_key("crit") || members.contains_key("b64") {
+        if crit.is_some() || b64.is_some() {
             return Err(JwsError::CriticalExtension);
         }
-        let algorithm = match members.remove("alg") {
+        let algorithm = match alg {
             None => return Err(JwsError::NoAlgorithm),
             Some(Value::String(name)) => {
                 name.parse().map_err(|_| JwsError::UnsupportedAlgorithm)?
             }
             Some(_) => return Err(JwsError::HeaderMember("alg")),
         };
-        let typ = string(&mut members, "typ")?;
-        let kid = string(&mut members, "kid")?;
+        let typ = string(typ, "typ")?;
+        let kid = string(kid, "kid")?;
         if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_LEN) {
             return Err(JwsError::KidTooLong);
         }
@@ -213,11 +214,8 @@ impl From<JsonError> for JwsError {
     }
 }
 
-fn string(
-    members: &mut Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<String>, JwsError> {
-    match members.remove(name) {
+fn string(value: Option<Value>, name: &'static str) -> Result<Option<String>, JwsError> {
+    match value {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(JwsError::HeaderMember(name)),

@@ -4,6 +4,7 @@
 //! fetch, and wait for it only when they bring a key that nobody knows.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use arc_swap::ArcSwapOption;
 use tokenry_core::jose::{Algorithm, JwkSet};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, error, info, warn};
 
 use super::{FetchError, Fetched, KeySource, Snapshot};
+use crate::issuer::Epoch;
 
 /// The times by which keys are kept.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,7 @@ pub(crate) struct KeyCache {
 
 #[derive(Debug)]
 struct Shared {
+    /// `None` before the first fetch, and once the last one is too long ago.
     snapshot: ArcSwapOption<Snapshot>,
     schedule: Schedule,
     flight: Mutex<Flight>,
@@ -71,6 +74,9 @@ struct Shared {
     wake: Notify,
     /// Counts the fetches that have ended, either way.
     landed: watch::Sender<u64>,
+    failed: AtomicU64,
+    /// Moves on when keys leave.
+    epoch: Arc<Epoch>,
 }
 
 /// What is known about fetches, under one lock that is never held across an await.
@@ -102,6 +108,7 @@ impl KeyCache {
         issuer: String,
         algorithms: Vec<Algorithm>,
         schedule: Schedule,
+        epoch: Arc<Epoch>,
     ) -> Self {
         let shared = Arc::new(Shared {
             snapshot: ArcSwapOption::empty(),
@@ -109,16 +116,23 @@ impl KeyCache {
             flight: Mutex::new(Flight { in_flight: true, ..Flight::default() }),
             wake: Notify::new(),
             landed: watch::Sender::new(0),
+            failed: AtomicU64::new(0),
+            epoch,
         });
-        let keeper = Keeper { shared: shared.clone(), source, issuer, algorithms };
+        let keeper =
+            Keeper { shared: shared.clone(), source, issuer, algorithms, fetched_at: None };
         let task = tokio::spawn(keeper.run()).abort_handle();
         Self { shared, task }
     }
 
     /// The keys to verify with; `None` before the first fetch, and when the last one is too long ago.
     pub(crate) fn current(&self) -> Option<Arc<Snapshot>> {
-        let snapshot = self.shared.snapshot.load_full()?;
-        (snapshot.age(Instant::now()) <= self.shared.schedule.max_stale).then_some(snapshot)
+        self.shared.snapshot.load_full()
+    }
+
+    /// How many fetches have ended, and how many of them brought nothing.
+    pub(crate) fn fetches(&self) -> (u64, u64) {
+        (*self.shared.landed.borrow(), self.shared.failed.load(Ordering::Relaxed))
     }
 
     /// Asks for newer keys and waits for them, but not long.
@@ -179,33 +193,67 @@ struct Keeper {
     source: Arc<dyn KeySource>,
     issuer: String,
     algorithms: Vec<Algorithm>,
+    /// When the keys that are in use were fetched.
+    fetched_at: Option<Instant>,
 }
 
 impl Keeper {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut failures = 0;
         loop {
             self.take_off();
-            let fetched = self.fetch().await;
+            let fetched = self.before_too_old(Self::fetch).await;
             let failed = fetched.is_err();
             let pause = match fetched {
-                Ok(fetched) => {
+                Ok((set, max_age)) => {
                     failures = 0;
+                    self.adopt(&set);
                     let most = self.shared.schedule.refresh_every;
-                    fetched.max_age.map_or(most, |age| age.max(MIN_REFRESH).min(most))
+                    max_age.map_or(most, |age| age.max(MIN_REFRESH).min(most))
                 }
                 Err(error) => {
                     failures += 1;
+                    self.shared.failed.fetch_add(1, Ordering::Relaxed);
                     warn!(issuer = self.issuer, failures, %error, "fetching keys failed");
                     retry_pause(failures).min(self.shared.schedule.refresh_every)
                 }
             };
             self.land(failed, Instant::now() + pause);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.shared.wake.notified() => {}
-            }
+            self.before_too_old(async |keeper: &Self| {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = keeper.shared.wake.notified() => {}
+                }
+            })
+            .await;
         }
+    }
+
+    /// Does something, and takes the keys away should they become too old meanwhile.
+    async fn before_too_old<T>(&mut self, doing: impl AsyncFnOnce(&Self) -> T) -> T {
+        let Some(fetched_at) = self.fetched_at else { return doing(self).await };
+        let too_old = fetched_at + self.shared.schedule.max_stale;
+        let (done, forgotten) = {
+            let mut doing = pin!(doing(self));
+            tokio::select! {
+                done = &mut doing => (done, false),
+                () = sleep_until(too_old) => {
+                    self.forget();
+                    (doing.await, true)
+                }
+            }
+        };
+        if forgotten {
+            self.fetched_at = None;
+        }
+        done
+    }
+
+    /// Nothing can be said about tokens any more, nor about those that were found good.
+    fn forget(&self) {
+        error!(issuer = self.issuer, "the keys are too old to be used any longer");
+        self.shared.snapshot.store(None);
+        self.shared.epoch.move_on();
     }
 
     /// Whoever asks from here on waits for this fetch.
@@ -225,24 +273,32 @@ impl Keeper {
         self.shared.landed.send_modify(|count| *count += 1);
     }
 
-    /// Fetches once. On an error everything stays as it was.
-    async fn fetch(&self) -> Result<Fetched, Failure> {
+    /// Fetches once, and gives how long the keys may be used without asking again, if their source says so.
+    async fn fetch(&self) -> Result<(JwkSet, Option<Duration>), Failure> {
         let fetched = self.ask().await?;
-        let set = JwkSet::parse(&fetched.body)?;
-        let snapshot = Snapshot::new(&set, &self.algorithms, Instant::now());
-        if snapshot.len() == 0 {
+        Ok((JwkSet::parse(&fetched.body)?, fetched.max_age))
+    }
+
+    /// Verifies with these keys from now on.
+    fn adopt(&mut self, set: &JwkSet) {
+        let snapshot = Snapshot::new(set, &self.algorithms);
+        self.fetched_at = Some(Instant::now());
+        let (keys, skipped) = (snapshot.len(), set.skipped().len());
+        if keys == 0 {
             // Taken at its word: an issuer that withdraws all its keys has a reason.
-            warn!(issuer = self.issuer, "the issuer publishes no usable key");
+            warn!(issuer = self.issuer, skipped, "the issuer publishes no usable key");
         }
-        let known = self.shared.snapshot.load();
-        if known.as_ref().is_some_and(|known| known.has_same_keys(&snapshot)) {
+        let before = self.shared.snapshot.load_full();
+        let left = before.as_ref().is_some_and(|before| !snapshot.has_all_of(before));
+        if before.is_some_and(|before| !left && before.has_all_of(&snapshot)) {
             debug!(issuer = self.issuer, "keys fetched, none has changed");
-        } else {
-            let (keys, skipped) = (snapshot.len(), set.skipped().len());
-            info!(issuer = self.issuer, keys, skipped, "keys fetched");
+            return;
         }
+        info!(issuer = self.issuer, keys, skipped, "keys fetched");
         self.shared.snapshot.store(Some(Arc::new(snapshot)));
-        Ok(fetched)
+        if left {
+            self.shared.epoch.move_on();
+        }
     }
 
     /// Asks the source in a task of its own, so that a source that panics is one that failed.

@@ -8,5 +8,5 @@ mod tls;
 
 pub(crate) use cache::{KeyCache, Refreshed, Schedule};
 pub use http_source::{HttpConfigError, HttpKeySource, HttpKeySourceBuilder};
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Key, Snapshot};
 pub use source::{FetchError, Fetched, KeySource};

@@ -1,30 +1,42 @@
 //! The keys at one moment.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokenry_core::jose::jws::{Compact, JwsError, Verified};
 use tokenry_core::jose::{Algorithm, JwkSet, VerifyingKey};
-use tokio::time::Instant;
 
 use crate::Rejection;
 
 /// The most keys tried for a token without `kid`: each try is a whole verification.
 const MAX_TRIES: usize = 4;
 
+/// A key that is ready to verify.
+#[derive(Debug)]
+pub(crate) struct Key {
+    verifying: VerifyingKey,
+    /// What tells it from all others (RFC 7638), whatever its `kid`.
+    thumbprint: [u8; 32],
+}
+
+impl Key {
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.verifying.kid()
+    }
+}
+
 /// The keys at one moment: never changed, only replaced.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    named: HashMap<String, VerifyingKey>,
+    named: HashMap<String, Arc<Key>>,
     /// Every key, for tokens without `kid`.
-    all: Vec<VerifyingKey>,
-    fetched_at: Instant,
+    all: Vec<Arc<Key>>,
 }
 
 impl Snapshot {
     /// Keeps the keys for these algorithms.
-    pub(crate) fn new(set: &JwkSet, algorithms: &[Algorithm], fetched_at: Instant) -> Self {
-        let mut snapshot = Self { named: HashMap::new(), all: Vec::new(), fetched_at };
+    pub(crate) fn new(set: &JwkSet, algorithms: &[Algorithm]) -> Self {
+        let mut snapshot = Self { named: HashMap::new(), all: Vec::new() };
         for key in set.keys() {
             let mut key = key.clone();
             // An RSA key that does not say what it is for is for RS256, unless only PS256 is accepted here.
@@ -34,11 +46,12 @@ impl Snapshot {
             if !algorithms.contains(&key.algorithm()) {
                 continue;
             }
-            let verifying = VerifyingKey::from(key);
-            if let Some(kid) = verifying.kid() {
-                snapshot.named.insert(kid.to_owned(), verifying.clone());
+            let thumbprint = key.thumbprint_bytes();
+            let key = Arc::new(Key { verifying: VerifyingKey::from(key), thumbprint });
+            if let Some(kid) = key.kid() {
+                snapshot.named.insert(kid.to_owned(), Arc::clone(&key));
             }
-            snapshot.all.push(verifying);
+            snapshot.all.push(key);
         }
         snapshot
     }
@@ -48,25 +61,29 @@ impl Snapshot {
         self.all.len()
     }
 
-    /// Whether the identifiers are the same, and how many keys have none.
-    pub(crate) fn has_same_keys(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self.named.len() == other.named.len()
-            && self.named.keys().all(|kid| other.named.contains_key(kid))
+    /// Whether a token that this key has signed could be verified now: the key is here, and for the same algorithm.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.all.iter().any(|own| {
+            own.thumbprint == key.thumbprint
+                && own.kid() == key.kid()
+                && own.verifying.algorithm() == key.verifying.algorithm()
+        })
     }
 
-    /// How long ago the keys were fetched.
-    pub(crate) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.fetched_at)
+    /// Whether all the keys of another are here.
+    pub(crate) fn has_all_of(&self, other: &Self) -> bool {
+        other.all.iter().all(|key| self.has(key))
     }
 
     /// Checks a token's signature with the key it names, or with all that fit when it names none.
-    pub(crate) fn verify<'t>(&self, token: &'t Compact<'_>) -> Result<Verified<'t>, Rejection> {
-        let check = |key: &VerifyingKey| {
-            token.verify(key).map_err(|error| match error {
-                JwsError::BadSignature => Rejection::BadSignature,
-                other => Rejection::Malformed(other),
-            })
+    pub(crate) fn verify<'t>(
+        &self,
+        token: &'t Compact<'_>,
+    ) -> Result<(Verified<'t>, Arc<Key>), Rejection> {
+        let check = |key: &Arc<Key>| match token.verify(&key.verifying) {
+            Ok(verified) => Ok((verified, Arc::clone(key))),
+            Err(JwsError::BadSignature) => Err(Rejection::BadSignature),
+            Err(other) => Err(Rejection::Malformed(other)),
         };
         if let Some(kid) = token.header().kid() {
             return check(self.named.get(kid).ok_or(Rejection::UnknownKey)?);
@@ -74,7 +91,7 @@ impl Snapshot {
         let algorithm = token.header().algorithm();
         self.all
             .iter()
-            .filter(|key| key.algorithm() == algorithm)
+            .filter(|key| key.verifying.algorithm() == algorithm)
             .take(MAX_TRIES)
             .map(check)
             .reduce(Result::or)
