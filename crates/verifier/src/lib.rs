@@ -68,6 +68,7 @@ mod challenge;
 mod clock;
 mod credentials;
 mod dpop;
+mod fetch;
 mod head;
 mod issuer;
 mod keys;

@@ -4,7 +4,6 @@ mod cache;
 mod http_source;
 mod snapshot;
 mod source;
-mod tls;
 
 pub(crate) use cache::{KeyCache, Refreshed, Schedule};
 pub use http_source::{HttpConfigError, HttpKeySource, HttpKeySourceBuilder};

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::HttpConfigError;
 use crate::BoxFuture;
+use crate::keys::HttpConfigError;
 
 /// Connects with TLS, or without where plain HTTP is allowed.
 pub(super) type Connector = HttpsConnector<Dial>;
