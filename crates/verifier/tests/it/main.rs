@@ -7,6 +7,8 @@ mod cache;
 mod certificate;
 mod http;
 mod issuer;
+mod issuers;
+mod known;
 mod metadata;
 mod proofs;
 mod rows;
