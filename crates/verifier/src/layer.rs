@@ -196,6 +196,8 @@ where
             match guard.check(head).await {
                 Ok(admitted) => {
                     let renewal = admitted.attach(request.extensions_mut());
+                    #[cfg(feature = "axum")]
+                    request.extensions_mut().insert(crate::axum::Passed(guard));
                     let mut response = inner.call(request).await?;
                     renewal.answer(response.headers_mut());
                     Ok(response)

@@ -61,6 +61,8 @@
 //! What this crate does not do: issue tokens, log anybody in, decide what a scope means, or follow an address that
 //! a token brings along.
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod builder;
 mod cache;
 mod certificate;

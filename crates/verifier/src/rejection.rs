@@ -83,6 +83,9 @@ pub enum Rejection {
     /// The token is bound to nothing, and only bound ones are accepted.
     #[error("the token is not bound to its sender")]
     Unbound,
+    /// The token is good, and has not the claims that this API reads.
+    #[error("the claims are not those that are read here")]
+    UnfitClaims,
     /// The token is bound in a way (`cnf`) that is not known here.
     #[error("the token is bound in a way that is not known")]
     UnknownConfirmation,
@@ -131,6 +134,7 @@ impl Rejection {
             | Self::ProofReused
             | Self::Revoked
             | Self::Unbound
+            | Self::UnfitClaims
             | Self::UnknownConfirmation
             | Self::UnknownKey
             | Self::WrongAudience
@@ -165,6 +169,7 @@ impl Rejection {
             | Self::NotYetValid
             | Self::Revoked
             | Self::Unbound
+            | Self::UnfitClaims
             | Self::UnknownConfirmation
             | Self::UnknownKey
             | Self::WrongAudience
@@ -192,6 +197,7 @@ impl Rejection {
             Self::NoResourceUrl => Some("tokens bound to a key are not accepted"),
             Self::NotBound => Some("the token is not bound to a key"),
             Self::Unbound => Some("the token is not bound to its sender"),
+            Self::UnfitClaims => Some("the token lacks claims that are needed here"),
             Self::UnknownConfirmation => Some("the token is bound in an unknown way"),
             Self::WrongCertificate => Some("the token is bound to another certificate"),
             Self::WrongKey => Some("the token is bound to another key"),

@@ -1,5 +1,7 @@
 //! An access token that was checked.
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokenry_core::jose::Claims;
 use tokenry_core::{Binding, Scope, Timestamp};
 
@@ -61,6 +63,15 @@ impl AccessToken {
     /// All claims as read.
     pub const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// The claims as a type of the caller's own; times are numbers of seconds, `aud` is text or a list as written.
+    ///
+    /// # Errors
+    ///
+    /// The first claim that the type needs and the token has not, or not like that.
+    pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(Value::Object(self.claims.to_object()))
     }
 
     /// Refuses a token that lacks any part of `needed`.

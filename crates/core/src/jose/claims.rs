@@ -58,6 +58,31 @@ impl Claims {
         })
     }
 
+    /// The claims as the members of one object, as a token says them.
+    pub fn to_object(&self) -> Map<String, Value> {
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        let date = |date: Option<Timestamp>| date.map(|date| date.as_secs().into());
+        let audience = |audience: &Audience| match audience {
+            Audience::One(one) => Value::from(one.as_str()),
+            Audience::Many(many) => Value::from(many.as_slice()),
+        };
+        let values = [
+            text(&self.iss),
+            text(&self.sub),
+            self.aud.as_ref().map(audience),
+            date(self.exp),
+            date(self.nbf),
+            date(self.iat),
+            text(&self.jti),
+            text(&self.client_id),
+            text(&self.scope),
+            self.cnf.clone().map(Value::Object),
+        ];
+        let known = NAMES.into_iter().zip(values);
+        let known = known.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        self.other.clone().into_iter().chain(known).collect()
+    }
+
     /// The scope tokens of `scope`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scope.as_deref().unwrap_or_default().split(' ').filter(|token| !token.is_empty())

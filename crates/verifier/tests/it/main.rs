@@ -5,6 +5,7 @@
 mod bound;
 mod cache;
 mod certificate;
+mod extractors;
 mod http;
 mod issuer;
 mod issuers;
