@@ -9,7 +9,7 @@
 //!   bring such tokens wait for it, and not for long.
 //! - While the issuer is down, the keys at hand stay in use, up to a bound. After that requests are answered with
 //!   503, since a client that is told 401 would throw away a good token.
-//! - A token that was found good is [remembered](VerifierBuilder::cache), so that its next request costs a digest instead
+//! - A token that was found good is [remembered](VerifierBuilder::cache), so that its next request costs a look instead
 //!   of a signature check, until it expires, is revoked, or its key is withdrawn.
 //!
 //! ```no_run

@@ -202,7 +202,7 @@ async fn the_memory_is_bounded_and_may_be_none() {
     let key = key(Algorithm::EdDsa);
     let source = Source::with(&[&key]);
     let none = builder(&source).cache(0).build().unwrap();
-    let few = builder(&source).cache(8).build().unwrap();
+    let few = builder(&source).cache(4).build().unwrap();
     sleep(Duration::from_millis(1)).await;
     let tokens: Vec<String> =
         (0..100).map(|i| token(&key, &claims_with("jti", json!(i.to_string())))).collect();
@@ -226,7 +226,7 @@ async fn a_newcomer_takes_the_place_of_the_token_that_expires_soonest() {
     let key = key(Algorithm::EdDsa);
     let source = Source::with(&[&key]);
     // Four places in all.
-    let verifier = builder(&source).cache(4).build().unwrap();
+    let verifier = builder(&source).cache(2).build().unwrap();
     sleep(Duration::from_millis(1)).await;
     let expiring = |secs: u64| token(&key, &claims_with("exp", json!(START + secs)));
     let [soon, later, much_later, last, new] = [1000, 2000, 3000, 4000, 5000].map(expiring);
