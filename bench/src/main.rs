@@ -21,6 +21,7 @@ mod rounds;
 mod rows;
 mod suite;
 mod tokenry;
+mod verify;
 
 use problem::{Problem, Result};
 
@@ -64,6 +65,7 @@ fn run(args: &[String]) -> Result<()> {
     match command.as_str() {
         "issue" => runtime.block_on(issue::run(rest)),
         "client" => runtime.block_on(client::run(rest)),
+        "verify" => runtime.block_on(verify::run(rest)),
         "bound" => runtime.block_on(bound::run(rest)),
         "load" => runtime.block_on(load::run()),
         "rows" => rows::run(rest),
