@@ -1,8 +1,8 @@
 //! How fast Tokenry is, against what the machine allows and against its peers.
 //!
-//! `tokenry-bench issue` measures the server and `tokenry-bench client` the keeper, and each writes a report; `cargo xtask
-//! bench issue` runs it. The other commands are the processes that these start, each on a core of its own: the bound
-//! (`bound`), the load (`load`), the bare log (`rows`).
+//! `tokenry-bench issue` measures the server, `client` the keeper and `verify` the verifier, and each writes a report; `cargo
+//! xtask bench issue` runs it. The other commands are the processes that these start, each on a core of its own: the bound
+//! (`bound`), the load (`load`), the bare log (`rows`), the verifier beside its peers (`check`) and its memory (`remember`).
 
 use std::process::ExitCode;
 
@@ -28,8 +28,9 @@ use problem::{Problem, Result};
 const HELP: &str = "\
 tokenry-bench issue [--quick] [--rounds N] [--seconds N] [--only PART]... [--log LEVEL] [--no-report] [--list]
 tokenry-bench client …the same
-    Measures how fast Tokenry issues (`issue`) or keeps tokens (`client`), and prints the report; a whole run also writes
-    it to docs/benchmarks.md or docs/benchmarks-client.md.
+tokenry-bench verify …the same
+    Measures how fast Tokenry issues (`issue`), keeps (`client`) or verifies tokens (`verify`), and prints the report; a
+    whole run also writes it to docs/benchmarks.md, docs/benchmarks-client.md or docs/benchmarks-verify.md.
       --quick        two rounds of one second, small growth: says whether it runs, not how fast
       --rounds N     rounds (default 5)
       --seconds N    how long each measurement lasts (default 3), after one second that does not count
@@ -41,7 +42,9 @@ tokenry-bench client …the same
 The processes that it starts (each reads what it is to do from standard input, or from its arguments):
     tokenry-bench bound KIND [--tls CERTIFICATE KEY]
     tokenry-bench load
-    tokenry-bench rows FOLDER SECONDS";
+    tokenry-bench rows FOLDER SECONDS
+    tokenry-bench check anew|again
+    tokenry-bench remember";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -66,6 +69,8 @@ fn run(args: &[String]) -> Result<()> {
         "issue" => runtime.block_on(issue::run(rest)),
         "client" => runtime.block_on(client::run(rest)),
         "verify" => runtime.block_on(verify::run(rest)),
+        "check" => runtime.block_on(verify::check(rest)),
+        "remember" => runtime.block_on(verify::remember()),
         "bound" => runtime.block_on(bound::run(rest)),
         "load" => runtime.block_on(load::run()),
         "rows" => rows::run(rest),

@@ -264,3 +264,8 @@ impl Usage {
 pub(crate) fn own_cpu_seconds() -> f64 {
     Usage::of("self").cpu_seconds
 }
+
+/// Memory of this process that is in RAM, in bytes.
+pub(crate) fn own_resident() -> u64 {
+    Usage::of("self").resident
+}

@@ -43,6 +43,9 @@ cargo xtask bench issue [--quick] [--only PART]... [--list]
     Measures how fast Tokenry issues, against the bound and its peers; prints the report and writes it to
     docs/benchmarks.md. `cargo xtask bench help` says what else it takes.
 
+cargo xtask bench client | verify
+    The same of the keeper and of the verifier.
+
 cargo xtask bench instructions
     Counts the instructions that the steps of a token request take, under valgrind, and fails where one takes more
     than is written beside it in bench/benches/instructions.rs.

@@ -31,7 +31,7 @@ pub(crate) fn check() -> Result<(), Problem> {
             wrong.push(format!("{name} is banned; `cargo tree --invert {name}` says who needs it"));
         }
     }
-    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock", "bench/peers/rust/Cargo.lock"] {
         wrong.extend(foreign_sources(&read(lock)?).map(|line| format!("{lock}: {line}")));
     }
     if !wrong.is_empty() {

@@ -116,7 +116,7 @@ fn credentials() -> String {
 }
 
 /// Where peers are installed.
-fn cache(name: &str) -> Result<PathBuf> {
+pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(2).ok_or_else(|| Problem::new("no folder to install in"))?;
     let folder = target.join("bench-peers").join(name);
@@ -125,7 +125,7 @@ fn cache(name: &str) -> Result<PathBuf> {
 }
 
 /// Copies what the project keeps of a peer into its folder. Gives whether it is installed as the copied files say.
-fn copied(name: &str, files: &[&str], folder: &Path) -> Result<bool> {
+pub(crate) fn copied(name: &str, files: &[&str], folder: &Path) -> Result<bool> {
     let source = workspace().join("bench/peers").join(name);
     let mut all = String::new();
     for file in files {
@@ -137,7 +137,7 @@ fn copied(name: &str, files: &[&str], folder: &Path) -> Result<bool> {
 }
 
 /// Remembers that all of it is installed.
-fn installed(files: &[&str], folder: &Path) -> Result<()> {
+pub(crate) fn installed(files: &[&str], folder: &Path) -> Result<()> {
     let mut all = String::new();
     for file in files {
         all.push_str(&std::fs::read_to_string(folder.join(file))?);
@@ -149,7 +149,7 @@ fn installed(files: &[&str], folder: &Path) -> Result<()> {
 const INSTALLED: &str = ".installed";
 
 /// Runs one step of an installation.
-async fn step(folder: &Path, program: &str, args: &[&str]) -> Result<()> {
+pub(crate) async fn step(folder: &Path, program: &str, args: &[&str]) -> Result<()> {
     eprintln!("  installing: {program} {}", args.join(" "));
     let launch = Launch::new(program).args(args).folder(folder);
     launch.output(None, INSTALLING).await.map(|_| ())

@@ -1,7 +1,15 @@
 //! `verify`: measures how fast tokens are verified, part by part, and reports it.
 
+mod hit;
+mod jwks;
+mod memory;
+mod order;
+mod peers;
 mod signature;
 mod tokens;
+
+pub(crate) use memory::remember;
+pub(crate) use order::check;
 
 use std::hint::black_box;
 
@@ -13,8 +21,12 @@ use crate::rounds::{Settings, Spread};
 use crate::suite::{self, Options, Suite};
 
 /// The parts of the benchmark, in the order they run, and what each measures.
-const PARTS: [(&str, &str); 1] = [
+const PARTS: [(&str, &str); 5] = [
     ("signature", "a token nobody has seen before, against the bare check of its signature"),
+    ("hit", "a token that was seen before"),
+    ("memory", "what remembering tokens takes"),
+    ("peers", "other verifiers on the same tokens"),
+    ("jwks", "made-up keys while the JWKS endpoint hangs"),
 ];
 
 /// This benchmark.
@@ -42,6 +54,9 @@ pub(crate) async fn run(args: &[String]) -> Result<()> {
 
 async fn measure(options: &Options) -> Result<()> {
     let machine = Machine::this();
+    if machine.cores < 2 {
+        return Err(Problem::new("one core for good tokens and one for the others are needed"));
+    }
     let mut bench = Bench { settings: options.settings(), report: Report::default() };
     for (part, about) in PARTS {
         if !options.wants(part) {
@@ -64,6 +79,10 @@ impl Bench {
     async fn part(&mut self, part: &str) -> Result<()> {
         match part {
             "signature" => signature::measure(self).await,
+            "hit" => hit::measure(self).await,
+            "memory" => memory::measure(self).await,
+            "peers" => peers::measure(self).await,
+            "jwks" => jwks::measure(self).await,
             other => Err(Problem::new(format!("no part is called `{other}`"))),
         }
     }
@@ -83,6 +102,7 @@ fn nanos<T>(over: &[T], mut call: impl FnMut(&T) -> bool) -> Result<f64> {
     Ok(elapsed.as_secs_f64() * 1e9 / over.len().max(1) as f64)
 }
 
-fn told(Spread { median, min, max }: Spread) -> String {
-    format!("{median:.3} ({min:.3}–{max:.3})")
+/// With so many digits after the point.
+fn told(Spread { median, min, max }: Spread, digits: usize) -> String {
+    format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokenry_core::Timestamp;
 
-use super::tokens::{Issuer, verify};
+use super::tokens::{Issuer, forgetful, verify};
 use super::{Bench, nanos, told};
 use crate::clock::now;
 use crate::problem::{Doing as _, Problem, Result};
@@ -39,10 +39,10 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 async fn one(bench: &mut Bench, algorithm: &str, judged: bool) -> Result<()> {
     let mut issuer = Issuer::new(algorithm)?;
     let tokens = issuer.tokens(TOKENS)?;
-    // Every token is to be verified: none may be remembered.
-    let verifier = issuer.verifier(|builder| builder).await?;
+    let verifier = issuer.verifier(forgetful).await?;
     let key = bare_key(&issuer.jwks())?;
-    let signed: Vec<Signed<'_>> = tokens.iter().map(|token| Signed::of(token)).collect::<Result<_>>()?;
+    let signed: Vec<Signed<'_>> =
+        tokens.iter().map(|token| Signed::of(token)).collect::<Result<_>>()?;
     let at = Timestamp::from_secs(crate::clock::unix_seconds());
 
     let (mut ratios, mut whole, mut bare) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,7 +68,7 @@ async fn one(bench: &mut Bench, algorithm: &str, judged: bool) -> Result<()> {
     let (ratio, whole, bare) = (Spread::of(&ratios), Spread::of(&whole), Spread::of(&bare));
     let what = format!("a token with {algorithm}, over the bare check of its signature");
     let measured =
-        format!("{}; {:.2} µs and {:.2} µs", told(ratio), whole.median / 1e3, bare.median / 1e3);
+        format!("{}; {:.2} µs and {:.2} µs", told(ratio, 3), whole.median / 1e3, bare.median / 1e3);
     bench.report.add(if judged {
         Line::judged("signature", what, measured, format!("≤ {TARGET}"), ratio.median <= TARGET)
     } else {

@@ -45,7 +45,7 @@ impl Issuer {
     }
 
     /// One token, with the members in the order of the server's `dialect/rfc.rs`.
-    fn token(&mut self) -> Result<String> {
+    pub(super) fn token(&mut self) -> Result<String> {
         let (iat, jti) = (unix_seconds(), self.jti());
         let exp = iat + LIFETIME;
         let claims = format!(
@@ -72,12 +72,30 @@ impl Issuer {
         &self,
         settings: impl FnOnce(VerifierBuilder) -> VerifierBuilder,
     ) -> Result<Verifier> {
-        let source = InMemory(self.jwks().into());
-        let builder = Verifier::builder(ISSUER).audience(AUDIENCE).key_source(source);
-        let verifier = settings(builder).build()?;
-        ready(&verifier).await?;
-        Ok(verifier)
+        holding(&self.jwks(), settings).await
     }
+}
+
+/// A verifier that has these keys.
+pub(super) async fn holding(
+    jwks: &str,
+    settings: impl FnOnce(VerifierBuilder) -> VerifierBuilder,
+) -> Result<Verifier> {
+    let source = InMemory(Bytes::copy_from_slice(jwks.as_bytes()));
+    let builder = Verifier::builder(ISSUER).audience(AUDIENCE).key_source(source);
+    let verifier = settings(builder).build()?;
+    ready(&verifier).await?;
+    Ok(verifier)
+}
+
+/// A verifier that checks each token anew.
+pub(super) fn forgetful(builder: VerifierBuilder) -> VerifierBuilder {
+    builder
+}
+
+/// A verifier that remembers so many tokens.
+pub(super) fn remembering(builder: VerifierBuilder, _tokens: usize) -> VerifierBuilder {
+    builder
 }
 
 /// Waits until a verifier has keys.
@@ -115,7 +133,9 @@ pub(super) enum Failed {
 impl From<Failed> for Problem {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Rejected(rejection) => Self::new(format!("a good token is refused: {rejection}")),
+            Failed::Rejected(rejection) => {
+                Self::new(format!("a good token is refused: {rejection}"))
+            }
             Failed::Waits => Self::new("a token whose key is known is waited for"),
         }
     }
