@@ -50,7 +50,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
             told.token_length
         ),
         format!(
-            "{} bytes, {:.0} MiB in all; {:.0} % of a sample are found again",
+            "{} bytes; {:.0} MiB in all with room for as many, of which {:.0} % are remembered",
             thousands(told.grown as f64 / TOKENS as f64 / share),
             told.grown as f64 / f64::from(1 << 20),
             share * 100.0

@@ -39,10 +39,13 @@ impl Contender {
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let core = bench.settings.server_core.clone();
-    let peers = peers(bench, &core).await;
+    let peers = peers(bench).await;
     for algorithm in ALGORITHMS {
         let mut contenders = vec![
-            Contender::new("Tokenry", Launch::own("check").arg("anew").on(&core)),
+            Contender::new(
+                "Tokenry, never seen before",
+                Launch::own("check").arg("anew").on(&core),
+            ),
             Contender::new("Tokenry, seen before", Launch::own("check").arg("again").on(&core)),
         ];
         for peer in &peers {
@@ -64,16 +67,17 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 
 fn report(bench: &mut Bench, algorithm: &str, contenders: &[Contender]) {
     let Some((ours, others)) = contenders.split_first() else { return };
-    for (i, one) in contenders.iter().enumerate() {
+    let took = |one: &Contender| {
         let Spread { median, min, max } = Spread::of(&one.nanos);
-        let us = |nanos: f64| nanos / 1e3;
-        let mut measured = format!("{:.2} µs ({:.2}–{:.2})", us(median), us(min), us(max));
-        if i > 0 && i <= others.len() {
-            let ratios: Vec<f64> = one.nanos.iter().zip(&ours.nanos).map(|(a, b)| a / b).collect();
-            let Spread { median, .. } = Spread::of(&ratios);
-            measured.push_str(&format!(", {median:.2} times {}", ours.name));
-        }
-        bench.report.add(Line::told("peers", format!("{algorithm}: {}", one.name), measured));
+        format!("{:.2} µs ({:.2}–{:.2})", median / 1e3, min / 1e3, max / 1e3)
+    };
+    let what = |one: &Contender| format!("{algorithm}: {}", one.name);
+    bench.report.add(Line::told("peers", what(ours), took(ours)));
+    for other in others {
+        let ratios: Vec<f64> = other.nanos.iter().zip(&ours.nanos).map(|(a, b)| a / b).collect();
+        let measured =
+            format!("{}, {:.2} times the first", took(other), Spread::of(&ratios).median);
+        bench.report.add(Line::told("peers", what(other), measured));
     }
 }
 
@@ -93,7 +97,7 @@ impl Peer {
 }
 
 /// What peers there are; the others are blank lines.
-async fn peers(bench: &mut Bench, _core: &str) -> Vec<Peer> {
+async fn peers(bench: &mut Bench) -> Vec<Peer> {
     let mut all = Vec::new();
     for (what, found) in [("in Rust", rust().await), ("jose", jose().await)] {
         match found {

@@ -89,13 +89,13 @@ pub(super) async fn holding(
 }
 
 /// A verifier that checks each token anew.
-pub(super) fn forgetful(builder: VerifierBuilder) -> VerifierBuilder {
-    builder
+pub(super) const fn forgetful(builder: VerifierBuilder) -> VerifierBuilder {
+    builder.cache(0)
 }
 
 /// A verifier that remembers so many tokens.
-pub(super) fn remembering(builder: VerifierBuilder, _tokens: usize) -> VerifierBuilder {
-    builder
+pub(super) const fn remembering(builder: VerifierBuilder, tokens: usize) -> VerifierBuilder {
+    builder.cache(tokens)
 }
 
 /// Waits until a verifier has keys.
