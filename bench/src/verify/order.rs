@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokenry_core::Timestamp;
 
-use super::tokens::{AUDIENCE, ISSUER, Issuer, forgetful, holding, remembering, verify};
+use super::tokens::{AUDIENCE, ISSUER, Issuer, forgetful, holding, roomy, verify};
 use crate::clock::{now, unix_seconds};
 use crate::problem::{Problem, Result};
 use crate::rounds::Settings;
@@ -71,10 +71,14 @@ pub(crate) async fn check(args: &[String]) -> Result<()> {
     let order: Order = serde_json::from_str(&text)?;
     let again = args.first().is_some_and(|arg| arg == "again");
     let count = order.tokens.len();
-    let verifier = holding(order.jwks.get(), |builder| {
-        if again { remembering(builder, 2 * count) } else { forgetful(builder) }
-    })
-    .await?;
+    let verifier =
+        holding(
+            order.jwks.get(),
+            |builder| {
+                if again { roomy(builder, count) } else { forgetful(builder) }
+            },
+        )
+        .await?;
     let at = Timestamp::from_secs(unix_seconds());
     let mut batches = order.tokens.chunks(BATCH).cycle();
     let mut run = |milliseconds: u64| -> Result<f64> {

@@ -20,6 +20,9 @@ pub(super) const AUDIENCE: &str = "https://api.example";
 /// How long the tokens live: longer than any run.
 const LIFETIME: u64 = 24 * 60 * 60;
 
+/// For how many times as many tokens there has to be room, so that none drives another out.
+const ROOM: usize = 8;
+
 /// How long a key set in memory may take to arrive.
 const KEYS: Duration = Duration::from_secs(5);
 
@@ -93,7 +96,12 @@ pub(super) const fn forgetful(builder: VerifierBuilder) -> VerifierBuilder {
     builder.cache(0)
 }
 
-/// A verifier that remembers so many tokens.
+/// A verifier that remembers each of so many tokens: none drives another out.
+pub(super) const fn roomy(builder: VerifierBuilder, tokens: usize) -> VerifierBuilder {
+    remembering(builder, ROOM * tokens)
+}
+
+/// A verifier that remembers about so many tokens.
 pub(super) const fn remembering(builder: VerifierBuilder, tokens: usize) -> VerifierBuilder {
     builder.cache(tokens)
 }
