@@ -21,7 +21,7 @@ pub(super) const AUDIENCE: &str = "https://api.example";
 const LIFETIME: u64 = 24 * 60 * 60;
 
 /// For how many times as many tokens there has to be room, so that none drives another out.
-const ROOM: usize = 8;
+const ROOM: usize = 4;
 
 /// How long a key set in memory may take to arrive.
 const KEYS: Duration = Duration::from_secs(5);
