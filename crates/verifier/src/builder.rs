@@ -203,7 +203,8 @@ impl VerifierBuilder {
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
-        let issuers = settings.into_iter().map(Settings::start).collect::<Result<_, _>>()?;
+        let issuers =
+            settings.into_iter().map(|one| one.start(&clock)).collect::<Result<_, _>>()?;
         Ok(Verifier::new(Inner {
             issuers,
             cache: TokenCache::new(cache),
@@ -229,6 +230,9 @@ impl fmt::Debug for VerifierBuilder {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// An address of a revocation feed that is none to ask. It is not shown, since there may be a password in it.
+    #[error("the endpoint of the revocation feed must be an https URL without user and fragment")]
+    FeedEndpoint,
     /// The settings of fetching.
     #[error(transparent)]
     Http(#[from] HttpConfigError),
@@ -238,6 +242,9 @@ pub enum BuildError {
     /// No audience is given: every token of the issuer would be good, whoever it is for.
     #[error("no audience is given")]
     NoAudience,
+    /// The revocation feed is to be asked for without an identifier, or without a secret.
+    #[error("the revocation feed needs a client id and a secret")]
+    NoFeedClient,
     /// No issuer is given.
     #[error("no issuer is given")]
     NoIssuer,

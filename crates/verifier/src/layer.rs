@@ -104,7 +104,7 @@ impl Guard {
 fn retry_after_secs(rejection: &Rejection) -> u64 {
     match rejection {
         // Rounded up: a client that comes too early comes in vain.
-        Rejection::Unavailable { retry_after } => {
+        Rejection::FeedBehind { retry_after } | Rejection::Unavailable { retry_after } => {
             let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             secs.max(1)
         }

@@ -70,6 +70,7 @@ mod challenge;
 mod clock;
 mod credentials;
 mod dpop;
+mod feed;
 mod fetch;
 mod head;
 mod issuer;
@@ -86,6 +87,7 @@ pub use builder::{BuildError, VerifierBuilder};
 pub use certificate::ClientCertificate;
 pub use clock::{Clock, SystemClock};
 pub use dpop::{ProofId, ProofStore, ProofStoreError};
+pub use feed::{FeedError, FeedMetrics, FeedSettings, FeedSource, FeedStream, WhenBehind};
 pub use head::{Admitted, Head, Renewal};
 pub use issuer::TooManyDenied;
 pub use keys::{

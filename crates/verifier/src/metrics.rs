@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::FeedMetrics;
+
 /// The numbers as they are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -68,4 +70,6 @@ pub struct IssuerMetrics {
     pub key_fetches_failed: u64,
     /// How many revocations are held.
     pub revocations: usize,
+    /// How it stands with the issuer's revocation feed, where that is [followed](crate::VerifierBuilder::feed).
+    pub feed: Option<FeedMetrics>,
 }

@@ -32,6 +32,13 @@ pub enum Rejection {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
+    /// The revocation feed was lost, so that nobody knows whether the token was revoked; see
+    /// [`WhenBehind::Refuse`](crate::WhenBehind::Refuse).
+    #[error("it is not known which tokens were revoked")]
+    FeedBehind {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// The token is good, but does not allow this.
     #[error("the token lacks a scope out of \"{needed}\"")]
     InsufficientScope {
@@ -116,7 +123,9 @@ impl Rejection {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
             // Not 401: the token may be good, and a client that is told 401 throws it away.
-            Self::Unavailable { .. } | Self::ProofStoreDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::FeedBehind { .. } | Self::Unavailable { .. } | Self::ProofStoreDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoCredentials
             | Self::AlgorithmNotAllowed
             | Self::BadProof(_)
@@ -150,7 +159,10 @@ impl Rejection {
         match self {
             // RFC 6750 §3.1: without authentication information "the resource server SHOULD NOT include an error
             // code or other error information".
-            Self::NoCredentials | Self::ProofStoreDown | Self::Unavailable { .. } => None,
+            Self::NoCredentials
+            | Self::FeedBehind { .. }
+            | Self::ProofStoreDown
+            | Self::Unavailable { .. } => None,
             Self::BadProof(_) | Self::ProofForgotten | Self::ProofReused => {
                 Some("invalid_dpop_proof")
             }
@@ -210,7 +222,10 @@ impl Rejection {
             | Self::MissingClaim(_)
             | Self::UnknownKey
             | Self::WrongIssuer => Some("the token is not valid"),
-            Self::NoCredentials | Self::ProofStoreDown | Self::Unavailable { .. } => None,
+            Self::NoCredentials
+            | Self::FeedBehind { .. }
+            | Self::ProofStoreDown
+            | Self::Unavailable { .. } => None,
         }
     }
 }

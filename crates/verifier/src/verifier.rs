@@ -139,22 +139,28 @@ impl Verifier {
     async fn check(&self, text: &str, now: Timestamp) -> Result<Arc<AccessToken>, Rejection> {
         let Inner { cache, counters, .. } = &*self.inner;
         let print = cache.is_on().then(|| Print::of(text));
-        if let Some(token) = print.as_ref().and_then(|print| self.known(print, now)) {
-            counters.hit();
-            return Ok(token);
-        }
-        let checked = self.check_anew(text, print, now).await;
+        let checked = match print.as_ref().and_then(|print| self.known(print, now)) {
+            Some(Ok(token)) => {
+                counters.hit();
+                return Ok(token);
+            }
+            Some(Err(rejection)) => Err(rejection),
+            None => self.check_anew(text, print, now).await,
+        };
         match &checked {
             Ok(_) => counters.accepted(),
-            Err(rejection) => counters.rejected(matches!(rejection, Rejection::Unavailable { .. })),
+            Err(rejection) => counters.rejected(matches!(
+                rejection,
+                Rejection::FeedBehind { .. } | Rejection::Unavailable { .. }
+            )),
         }
         checked
     }
 
-    /// A token that was found good before and still is.
+    /// A token that was found good before and still is, or of which that cannot be said now.
     ///
     /// In all other cases it is checked like one that was never seen, which finds what is wrong with it.
-    fn known(&self, print: &Print, now: Timestamp) -> Option<Arc<AccessToken>> {
+    fn known(&self, print: &Print, now: Timestamp) -> Option<Result<Arc<AccessToken>, Rejection>> {
         let found = self.inner.cache.find(print)?;
         let entry = found.as_ref()?;
         if !entry.good.contains(&now) {
@@ -163,13 +169,17 @@ impl Verifier {
         let issuer = self.inner.issuers.get(entry.issuer)?;
         let epoch = issuer.epoch.now();
         if entry.epoch.load(Ordering::Acquire) != epoch {
+            let admitted = issuer.admit();
             if !issuer.still_takes(&entry.token, &entry.key, now) {
                 return None;
+            }
+            if let Err(rejection) = admitted {
+                return Some(Err(rejection));
             }
             // As of when this was asked. Whoever stores an older one here has it looked at once more.
             entry.epoch.store(epoch, Ordering::Release);
         }
-        Some(Arc::clone(&entry.token))
+        Some(Ok(Arc::clone(&entry.token)))
     }
 
     async fn check_anew(
@@ -225,9 +235,10 @@ impl Verifier {
         self.inner.cache.clear();
     }
 
-    /// Whether there are keys of every issuer to verify with, for a health check.
+    /// Whether there are keys of every issuer to verify with, and nothing is [refused](crate::WhenBehind::Refuse) because
+    /// a revocation feed was lost; for a health check.
     pub fn is_ready(&self) -> bool {
-        self.inner.issuers.iter().all(|issuer| issuer.keys.current().is_some())
+        self.inner.issuers.iter().all(Issuer::is_ready)
     }
 
     /// What it has done so far, in numbers.

@@ -29,6 +29,7 @@ pub(crate) struct Discovery {
 pub(crate) struct Metadata {
     issuer: String,
     pub(crate) jwks_uri: String,
+    pub(crate) revocation_feed_endpoint: Option<String>,
 }
 
 impl Discovery {

@@ -1,5 +1,6 @@
 //! How an issuer is asked over HTTP: its metadata, its keys, and whatever else it knows.
 
+mod basic;
 mod discovery;
 mod tls;
 
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use self::tls::{Connector, Dial, connector};
 use crate::keys::{FetchError, HttpConfigError};
 
+pub(crate) use self::basic::basic;
 pub(crate) use self::discovery::{Discovery, address};
 
 /// Requests are seconds or minutes apart: an idle connection only costs the issuer a socket.
@@ -42,6 +44,8 @@ pub(crate) struct HttpSettings {
     /// Where to connect to for some hosts, instead of where the name service says.
     pub(crate) overrides: BTreeMap<String, SocketAddr>,
     pub(crate) allow_plain_http: bool,
+    /// Whether every request gets a connection of its own.
+    pub(crate) alone: bool,
 }
 
 /// Asks over HTTP and TLS. Redirects are not followed: they would lead where nobody has agreed to go.
@@ -54,11 +58,15 @@ impl HttpSettings {
     pub(crate) fn build(self) -> Result<Http, HttpConfigError> {
         let dial = Dial { overrides: Arc::new(self.overrides) };
         let connector = connector(self.roots.as_deref(), dial, self.allow_plain_http)?;
-        let client = Client::builder(TokioExecutor::new())
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        if self.alone {
+            builder.pool_max_idle_per_host(0);
+        }
+        let client = builder.build(connector);
         Ok(Http { client, allow_plain_http: self.allow_plain_http })
     }
 }
@@ -88,20 +96,26 @@ impl Http {
         request: Builder,
         body: Bytes,
     ) -> Result<Response<Arriving>, FetchError> {
+        let response = self.send(request, body).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            other => Err(FetchError::Status(other.as_u16())),
+        }
+    }
+
+    /// Sends a request, and gives the answer whatever its status, as its body arrives.
+    pub(crate) async fn send(
+        &self,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<Response<Arriving>, FetchError> {
         let request: Request<_> = request
             .header(USER_AGENT, NAME)
             .body(Full::new(body))
             .map_err(|e| FetchError::Address(e.to_string()))?;
         self.check_scheme(request.uri())?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| FetchError::Connection(chain(&error)))?;
-        match response.status() {
-            StatusCode::OK => Ok(response),
-            other => Err(FetchError::Status(other.as_u16())),
-        }
+        let answer = self.client.request(request).await;
+        answer.map_err(|error| FetchError::Connection(chain(&error)))
     }
 
     pub(crate) fn check_scheme(&self, uri: &Uri) -> Result<(), FetchError> {

@@ -11,6 +11,7 @@ use tokenry_core::Timestamp;
 use tokenry_core::jose::jws::{Compact, Verified};
 use tokenry_core::revocation::Marks;
 
+use crate::feed::Follower;
 use crate::keys::{Key, KeyCache, Refreshed};
 use crate::{AccessToken, IssuerMetrics, Policy, Rejection};
 
@@ -24,8 +25,9 @@ pub(crate) use settings::Settings;
 pub(crate) struct Issuer {
     pub(crate) policy: Policy,
     pub(crate) keys: KeyCache,
-    pub(crate) revocations: Revocations,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) epoch: Arc<Epoch>,
+    pub(crate) feed: Option<Follower>,
 }
 
 /// A token that is good, and what has to stay as it is for that.
@@ -53,9 +55,12 @@ impl Issuer {
             Err(rejection) => self.check_again(parsed, rejection).await?,
         };
         let token = self.policy.check_claims(verified, now)?;
+        // Asked before the revocations are looked at: who is told that all is known has to see all that was told.
+        let admitted = self.admit();
         if self.revocations.covers(&marks(&token, key.kid()), now) {
             return Err(Rejection::Revoked);
         }
+        admitted?;
         let good = self.policy.life(token.claims());
         Ok(Found { token, key, good, epoch })
     }
@@ -68,7 +73,19 @@ impl Issuer {
             key_fetches,
             key_fetches_failed,
             revocations: self.revocations.len(),
+            feed: self.feed.as_ref().map(Follower::metrics),
         }
+    }
+
+    /// Whether so much is known about what was revoked that tokens may be found good. To be asked before looking at the
+    /// revocations.
+    pub(crate) fn admit(&self) -> Result<(), Rejection> {
+        self.feed.as_ref().map_or(Ok(()), Follower::admit)
+    }
+
+    /// Whether anything can be said about tokens.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.keys.current().is_some() && self.admit().is_ok()
     }
 
     /// Whether a token that was found good before still is, apart from what it says itself: its key is still published,

@@ -69,7 +69,6 @@ impl Revocations {
     }
 
     /// Takes up what an issuer tells.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the feed is to come"))]
     pub(crate) fn add(&self, revocation: &Revocation, now: Timestamp) -> Result<(), TooManyDenied> {
         let until = revocation.until;
         let (digest, not_before) = match &revocation.ended {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokenry_core::jose::Algorithm;
 
 use super::{Epoch, Issuer, Revocations};
+use crate::feed::{Around, Follower};
 use crate::keys::{HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule};
-use crate::{BuildError, Policy};
+use crate::{BuildError, Clock, FeedSettings, Policy};
 
 /// What was said about one issuer so far.
 pub(crate) struct Settings {
@@ -14,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) schedule: Schedule,
     pub(crate) http: HttpKeySourceBuilder,
     pub(crate) source: Option<Arc<dyn KeySource>>,
+    pub(crate) feed: Option<FeedSettings>,
 }
 
 impl Settings {
@@ -29,6 +31,7 @@ impl Settings {
             schedule: Schedule::default(),
             http: HttpKeySource::builder(),
             source: None,
+            feed: None,
         }
     }
 
@@ -44,12 +47,13 @@ impl Settings {
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
-        Ok(())
+        self.feed.as_ref().map_or(Ok(()), FeedSettings::check)
     }
 
-    /// Starts to fetch the keys. Must be called within a Tokio runtime.
-    pub(crate) fn start(self) -> Result<Issuer, BuildError> {
-        let Self { policy, schedule, http, source } = self;
+    /// Starts to fetch the keys, and to follow the feed. Must be called within a Tokio runtime.
+    pub(crate) fn start(self, clock: &Arc<dyn Clock>) -> Result<Issuer, BuildError> {
+        let Self { policy, schedule, http, source, feed } = self;
+        let connections = http.http().clone();
         let source = match source {
             Some(source) => source,
             None => Arc::new(http.build()?),
@@ -57,6 +61,20 @@ impl Settings {
         let epoch = Arc::new(Epoch::default());
         let (issuer, algorithms) = (policy.issuer.clone(), policy.algorithms.clone());
         let keys = KeyCache::start(source, issuer, algorithms, schedule, Arc::clone(&epoch));
-        Ok(Issuer { policy, keys, revocations: Revocations::new(Arc::clone(&epoch)), epoch })
+        let revocations = Arc::new(Revocations::new(Arc::clone(&epoch)));
+        let follow = |settings| {
+            let around = Around {
+                issuer: policy.issuer.clone(),
+                leeway: policy.leeway,
+                http: &connections,
+                revocations: Arc::clone(&revocations),
+                keys: keys.refetch(),
+                epoch: Arc::clone(&epoch),
+                clock: Arc::clone(clock),
+            };
+            Follower::start(settings, around)
+        };
+        let feed = feed.map(follow).transpose()?;
+        Ok(Issuer { policy, keys, revocations, epoch, feed })
     }
 }

@@ -72,6 +72,8 @@ struct Shared {
     flight: Mutex<Flight>,
     /// Wakes the task for a fetch out of turn.
     wake: Notify,
+    /// Wakes it because a key was withdrawn.
+    withdrawn: Notify,
     /// Counts the fetches that have ended, either way.
     landed: watch::Sender<u64>,
     failed: AtomicU64,
@@ -115,6 +117,7 @@ impl KeyCache {
             schedule,
             flight: Mutex::new(Flight { in_flight: true, ..Flight::default() }),
             wake: Notify::new(),
+            withdrawn: Notify::new(),
             landed: watch::Sender::new(0),
             failed: AtomicU64::new(0),
             epoch,
@@ -162,11 +165,28 @@ impl KeyCache {
         }
     }
 
+    /// Has the keys fetched without asking for them as requests do.
+    pub(crate) fn refetch(&self) -> Refetch {
+        Refetch(Arc::clone(&self.shared))
+    }
+
     /// How long until the next try, for clients that have to wait for it.
     pub(crate) fn retry_after(&self) -> Duration {
         let flight = self.shared.flight();
         let wait = flight.next_try.filter(|_| !flight.in_flight);
         wait.map_or(FIRST_RETRY, |at| at.saturating_duration_since(Instant::now()).max(FIRST_RETRY))
+    }
+}
+
+/// Has the keys fetched because something is known to have changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Refetch(Arc<Shared>);
+
+impl Refetch {
+    /// Has them fetched at once, whenever that was last done; if a fetch is under way, once more after it, which may have
+    /// begun too early. However many ask meanwhile, it is one fetch for all of them.
+    pub(crate) fn at_once(&self) {
+        self.0.withdrawn.notify_one();
     }
 }
 
@@ -218,15 +238,23 @@ impl Keeper {
                     retry_pause(failures).min(self.shared.schedule.refresh_every)
                 }
             };
-            self.land(failed, Instant::now() + pause);
+            let landed = Instant::now();
+            self.land(failed, landed + pause);
             self.before_too_old(async |keeper: &Self| {
                 tokio::select! {
                     () = sleep(pause) => {}
                     () = keeper.shared.wake.notified() => {}
+                    () = keeper.withdrawn(landed + FIRST_RETRY) => {}
                 }
             })
             .await;
         }
+    }
+
+    /// Waits until a key is withdrawn, and then until the issuer may be asked again.
+    async fn withdrawn(&self, not_before: Instant) {
+        self.shared.withdrawn.notified().await;
+        sleep_until(not_before).await;
     }
 
     /// Does something, and takes the keys away should they become too old meanwhile.

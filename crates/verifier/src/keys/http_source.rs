@@ -99,6 +99,11 @@ impl HttpKeySourceBuilder {
         self
     }
 
+    /// How connections to the issuer are made.
+    pub(crate) const fn http(&self) -> &HttpSettings {
+        &self.http
+    }
+
     /// Makes the source. Nothing is fetched yet.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod bound;
 mod cache;
 mod certificate;
 mod extractors;
+mod feed;
 mod http;
 mod issuer;
 mod issuers;
