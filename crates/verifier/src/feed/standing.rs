@@ -189,7 +189,7 @@ impl Standing {
         self.overdue.store(true, Ordering::Release);
         self.epoch.move_on();
         if known.told.is_none() {
-            let error = known.last_error.clone().unwrap_or_else(|| "nothing was heard".to_owned());
+            let error = known.last_error.clone().unwrap_or_else(|| Left::Silent.to_string());
             warn!(issuer = self.issuer, error, "behind the revocation feed");
             known.told = Some(error);
         }

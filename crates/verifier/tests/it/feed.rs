@@ -4,14 +4,13 @@ mod http;
 mod policy;
 mod source;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokenry_core::Timestamp;
 use tokenry_core::jose::{Algorithm, SigningKey};
 use tokenry_core::revocation::Ended;
-use tokenry_verifier::{FeedMetrics, FeedSettings, Rejection, Verifier, WhenBehind};
+use tokenry_verifier::{FeedMetrics, FeedSettings, Rejection, Verifier};
 use tokio::time::{Instant, sleep};
 
 use self::source::{Answer, Feed};

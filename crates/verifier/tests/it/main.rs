@@ -11,6 +11,7 @@ mod http;
 mod issuer;
 mod issuers;
 mod known;
+mod log;
 mod metadata;
 mod proofs;
 mod rows;

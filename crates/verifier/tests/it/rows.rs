@@ -1,7 +1,5 @@
 //! What the standards oblige a resource server to answer, row by row.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +13,7 @@ use crate::issuer::{
     API, Answer, ISSUER, START, Source, answer, api, ask, builder, claims, claims_with, forge, key,
     send, set, token,
 };
+use crate::log::Log;
 use crate::proofs::{Pair, send as send_raw, with_proof};
 
 const INVALID: &str =
@@ -439,32 +438,7 @@ async fn row_252_challenges_say_where_the_metadata_are() {
 
 #[tokio::test(start_paused = true)]
 async fn row_254_a_token_is_never_logged() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Log {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    // For all threads: one that has no subscriber would switch events off for this one, too.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = Log::keep();
     let [own, stranger] = [key(Algorithm::Es256), key(Algorithm::Es256)];
     let api = trusting(&own);
     let expired = claims_with("exp", json!(1));

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::source::{Answer, Feed};
 use super::{Duration, Scene, jti, secs, settle, token};
 use crate::issuer::{API, ISSUER, api, claims, claims_with, key, send};
+use crate::log::Log;
 
 async fn refusing(feed: Feed) -> Scene {
     Scene::of(feed, |settings| settings.when_behind(WhenBehind::Refuse), 100).await
@@ -153,6 +154,40 @@ async fn metrics_tell_how_a_follower_stands() {
     assert_eq!(metrics.behind_for.unwrap().as_secs(), 60);
     assert_eq!(metrics.last_error.as_deref(), Some("refused"));
     assert_eq!(metrics.current_at.unwrap().as_secs(), 1_800_000_005);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_is_told_once_that_it_is_behind_and_once_that_it_is_back() {
+    let log = Log::keep();
+    let told = |level: &str, text: &str| {
+        log.text().lines().filter(|line| line.contains(level) && line.contains(text)).count()
+    };
+    let scene = Scene::new().await;
+    // Not of a cut that mends.
+    scene.feed.cut();
+    sleep(secs(2)).await;
+    assert_eq!(told("WARN", "revocation feed"), 0);
+    scene.feed.answer(Answer::Down);
+    scene.feed.cut();
+    sleep(secs(600)).await;
+    assert_eq!(told("WARN", "revocation feed"), 1);
+    assert_eq!(told("WARN", "\"refused\""), 1);
+    // Something else is wrong now.
+    scene.feed.answer(Answer::NoFeed);
+    sleep(secs(3600)).await;
+    assert_eq!(told("WARN", "revocation feed"), 2);
+    assert_eq!(told("WARN", "the issuer has no revocation feed"), 1);
+    assert_eq!(told("INFO", "followed again"), 0);
+    scene.feed.answer(Answer::Feed);
+    sleep(secs(3600)).await;
+    assert_eq!(told("WARN", "revocation feed"), 2);
+    assert_eq!(told("INFO", "the revocation feed is followed again"), 1);
+    // A feed that hangs from the start is told of as well.
+    let feed = Feed::default();
+    feed.mute(true);
+    let _scene = Scene::of(feed, |settings| settings, 100).await;
+    sleep(secs(15)).await;
+    assert_eq!(told("WARN", "revocation feed"), 3);
 }
 
 #[tokio::test(start_paused = true)]
