@@ -3,7 +3,7 @@
 //! A reader asks a [`Table`] for its keys; what it did not ask for is unknown. Each mistake is noted with its place,
 //! and reading goes on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -179,6 +179,8 @@ pub(crate) struct Table<'a> {
     /// Where to note mistakes.
     pub(crate) notes: &'a Notes,
     asked: RefCell<Vec<&'static str>>,
+    /// Whether its keys are the operator's own.
+    is_open: Cell<bool>,
     /// What must be there and is not.
     missing: RefCell<Vec<&'static str>>,
 }
@@ -191,7 +193,14 @@ impl<'a> Table<'a> {
         reader: impl FnOnce(&Self) -> T,
     ) -> T {
         let table =
-            Self { entries, span, notes, asked: RefCell::default(), missing: RefCell::default() };
+            Self {
+                entries,
+                span,
+                notes,
+                asked: RefCell::default(),
+                is_open: Cell::new(false),
+                missing: RefCell::default(),
+            };
         let result = reader(&table);
         table.report_missing();
         table.report_unknown();
@@ -282,7 +291,25 @@ impl<'a> Table<'a> {
         self.optional(key, |value| value.list(|item| item.table(&reader)))
     }
 
+    /// All keys of a table whose keys are the operator's own, such as names of headers.
+    pub(crate) fn each<T>(
+        &self,
+        reader: impl Fn(&At<String>, &Value<'a>) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        self.is_open.set(true);
+        let read = |(name, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let name: &'a Spanned<std::borrow::Cow<'a, str>> = name;
+            let key = name.get_ref().as_ref();
+            let value = Value { key, value, notes: self.notes };
+            reader(&At { value: key.to_owned(), span: name.span() }, &value)
+        };
+        self.entries.iter().map(read).collect()
+    }
+
     fn report_unknown(&self) {
+        if self.is_open.get() {
+            return;
+        }
         let asked = self.asked.borrow();
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
@@ -312,7 +339,7 @@ impl<'a> Table<'a> {
 /// A value that is being read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value<'a> {
-    key: &'static str,
+    key: &'a str,
     value: &'a Spanned<DeValue<'a>>,
     /// Where to note mistakes.
     pub(crate) notes: &'a Notes,

@@ -13,10 +13,12 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 #[cfg(unix)]
 pub(crate) mod exec;
+mod figures;
 pub(crate) mod init;
 #[cfg(unix)]
 pub(crate) mod invalidate;
 pub(crate) mod key;
+mod listen;
 pub(crate) mod proxy;
 pub(crate) mod realm;
 pub(crate) mod secret;

@@ -2,7 +2,6 @@
 
 mod admin;
 mod file;
-mod listen;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,7 +14,8 @@ use tokenry_client::proxy::{Proxy, Upstream, Workers, serve};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use self::listen::{Bound, Listen};
+use super::figures::{self, Figures};
+use super::listen::{Bound, Listen};
 use super::Outcome;
 use super::serve::{Signals, set_up_log};
 use super::source::Source;
@@ -253,11 +253,8 @@ async fn until_told_to_end(
     let proxies =
         plan.fronts.iter().map(|front| (front.name.clone(), front.proxy.clone())).collect();
     let admin = admin.and_then(Bound::into_tcp).map(|listener| {
-        tokio::spawn(admin::serve(
-            listener,
-            admin::Figures { proxies, keepers: plan.keepers },
-            shutdown(),
-        ))
+        let metrics = admin::Figures { proxies, keepers: plan.keepers };
+        tokio::spawn(figures::serve(listener, Figures::new(metrics, || true), shutdown()))
     });
     let signal = tokio::spawn(async move {
         signals.next().await;

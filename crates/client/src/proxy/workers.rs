@@ -8,6 +8,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Where requests are passed on. A connection stays where it was put, and no core waits for another's.
 #[derive(Debug)]
@@ -42,6 +43,22 @@ impl Workers {
         Self(vec![Worker { runtime: Handle::current(), busy: Arc::default(), _end: None }])
     }
 
+    /// Has the thread with the fewest tasks run this one too, and puts it among `tasks`.
+    ///
+    /// A socket is that thread's own only if the task makes it from the standard library's.
+    pub fn spawn_into<F>(&self, tasks: &mut JoinSet<()>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some((_, worker)) = self.least_busy() else { return };
+        let busy = worker.busy();
+        let counted = async move {
+            task.await;
+            drop(busy);
+        };
+        tasks.spawn_on(counted, &worker.runtime);
+    }
+
     /// How many there are.
     pub(super) const fn len(&self) -> usize {
         self.0.len()
@@ -59,7 +76,7 @@ impl Worker {
         let (end, ended) = oneshot::channel();
         let handle = runtime.handle().clone();
         thread::Builder::new()
-            .name(format!("proxy-{number}"))
+            .name(format!("worker-{number}"))
             .spawn(move || drop(runtime.block_on(ended)))?;
         Ok(Self { runtime: handle, busy: Arc::default(), _end: Some(end) })
     }

@@ -1,4 +1,4 @@
-//! Where the proxy listens: a port, or a socket in the file system.
+//! Where a command listens: a port, or a socket in the file system.
 
 use std::fmt;
 use std::io;
