@@ -7,9 +7,10 @@ use crate::command::{cargo, run, succeeds};
 
 /// Program and the Debian package it comes in.
 ///
-/// `curl` and `sed` run the documented commands as they are printed; the C++ compiler builds libFuzzer.
-const PROGRAMS: [(&str, &str); 4] =
-    [("curl", "curl"), ("sed", "sed"), ("git", "git"), (COMPILER, "g++")];
+/// `curl` and `sed` run the documented commands as they are printed; nginx asks `tokenry verify`; the C++ compiler builds
+/// libFuzzer.
+const PROGRAMS: [(&str, &str); 5] =
+    [("curl", "curl"), ("sed", "sed"), ("git", "git"), ("nginx", "nginx"), (COMPILER, "g++")];
 
 /// What the `cc` crate looks for where `CXX` names no other.
 pub(crate) const COMPILER: &str = "c++";
@@ -40,6 +41,11 @@ pub(crate) fn is_there(program: &str) -> bool {
         && let Some(other) = std::env::var_os("CXX")
     {
         return succeeds(Command::new(other).arg("--version"));
+    }
+    if program == "nginx" {
+        // Debian has it where only root looks, and it knows no long options.
+        let mut places = ["nginx", "/usr/sbin/nginx"].into_iter();
+        return places.any(|place| succeeds(Command::new(place).arg("-v")));
     }
     succeeds(Command::new(program).arg("--version"))
 }

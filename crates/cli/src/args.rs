@@ -9,7 +9,7 @@ use crate::commands::token::TokenFormat;
 use crate::commands::{agent, exec, invalidate};
 use crate::commands::{
     apply, check, client, client_certificate, completions, curl, demo, doctor, init, key, proxy,
-    realm, secret, serve, subject, token, user,
+    realm, secret, serve, subject, token, user, verify,
 };
 
 /// Issues, keeps and checks machine tokens.
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Invalidate(invalidate::Arguments),
     /// Passes requests on with a fresh token, for programs that cannot get one.
     Proxy(proxy::Arguments),
+    // Its arguments say what it does, at length.
+    Verify(verify::Arguments),
     /// Shows how tokens are issued, kept fresh and checked: real requests on this machine, for 20 seconds.
     Demo(demo::Arguments),
     /// Prints completions for a shell.

@@ -192,15 +192,14 @@ impl<'a> Table<'a> {
         notes: &'a Notes,
         reader: impl FnOnce(&Self) -> T,
     ) -> T {
-        let table =
-            Self {
-                entries,
-                span,
-                notes,
-                asked: RefCell::default(),
-                is_open: Cell::new(false),
-                missing: RefCell::default(),
-            };
+        let table = Self {
+            entries,
+            span,
+            notes,
+            asked: RefCell::default(),
+            is_open: Cell::new(false),
+            missing: RefCell::default(),
+        };
         let result = reader(&table);
         table.report_missing();
         table.report_unknown();

@@ -27,6 +27,7 @@ mod source;
 pub(crate) mod subject;
 pub(crate) mod token;
 pub(crate) mod user;
+pub(crate) mod verify;
 
 use std::process::ExitCode;
 
@@ -76,7 +77,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     let mut runtime = match command {
         Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
         // Requests are answered by threads of their own; what is left besides accepting them is one more thread's.
-        Command::Serve(_) | Command::Proxy(_) => {
+        Command::Serve(_) | Command::Proxy(_) | Command::Verify(_) => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             runtime.worker_threads(1);
             runtime
@@ -139,6 +140,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
             #[cfg(unix)]
             Command::Invalidate(arguments) => invalidate::run(&arguments, output).await,
             Command::Proxy(arguments) => proxy::run(&arguments, &global, output).await,
+            Command::Verify(arguments) => verify::run(&arguments, &global, output).await,
             Command::Demo(arguments) => demo::run(&arguments, output).await,
             Command::Completions(arguments) => completions::run(&arguments),
         }

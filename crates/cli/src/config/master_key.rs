@@ -65,7 +65,8 @@ pub(crate) const fn only_its_owner(_: &std::fs::Metadata) -> Result<(), u32> {
     Ok(())
 }
 
-fn parse(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+/// A key of 32 bytes, as its owner writes it.
+pub(crate) fn parse(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let bytes = Zeroizing::new(match text.len() {
         64 => hex(text)?,
         44 => BASE64_STANDARD.decode(text).ok()?,

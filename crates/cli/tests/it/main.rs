@@ -12,7 +12,11 @@ mod crash;
 mod doctor;
 mod exec;
 mod files;
+#[cfg(unix)]
+mod forward_auth;
 mod killed;
+#[cfg(unix)]
+mod nginx;
 mod output;
 mod proxy;
 mod recovery;

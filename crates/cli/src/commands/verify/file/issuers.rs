@@ -1,0 +1,81 @@
+//! The issuers of the file: `[[issuers]]`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokenry_core::jose::Algorithm;
+
+use super::is_url;
+use crate::commands::verify::settings::{Issuer, connect_to};
+use crate::diagnostic::{plain, quoted};
+use crate::document::{At, Table, Value};
+
+/// As many issuers as anybody may configure: each has keys that are kept fresh.
+const MAX_ISSUERS: usize = 64;
+
+/// The verifier allows no more.
+const MAX_LEEWAY: Duration = Duration::from_secs(120);
+
+/// Reads all of them; `None` where one is not good, which has been noted.
+pub(super) fn issuers(value: &Value<'_>, folder: &Path) -> Option<Vec<Issuer>> {
+    let all = value.list(|item| item.table(|table| (issuer(table, folder), table.span.clone())))?;
+    if all.is_empty() || all.len() > MAX_ISSUERS {
+        return value.must(&format!("a list of 1 to {MAX_ISSUERS}"), None);
+    }
+    let mut read: Vec<Issuer> = Vec::new();
+    for At { value: (issuer, span), .. } in all {
+        let issuer = issuer?;
+        if read.iter().any(|other| other.issuer == issuer.issuer) {
+            let message = format!("the issuer {} stands here twice", quoted(&issuer.issuer));
+            value.notes.error(&span, message, None);
+        }
+        read.push(issuer);
+    }
+    Some(read)
+}
+
+fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
+    let name = table.required("issuer", |v| v.matching("a URL, exactly as in `iss`", is_url));
+    let audiences = table.required("audiences", |v| {
+        let must = "a text in quotation marks";
+        let list = v.list(|item| item.matching(must, |text| !text.is_empty()))?;
+        if list.is_empty() { v.must("a list of one at least", None) } else { Some(list) }
+    });
+    let algorithms = table.optional("algorithms", |v| v.list(algorithm));
+    let leeway = table.optional("leeway", |v| v.duration(Duration::ZERO..=MAX_LEEWAY));
+    let yes = |key| table.optional(key, |v| v.boolean()).into_value().unwrap_or(false);
+    let (legacy_typ, allow_plain_http) = (yes("legacy_typ"), yes("allow_plain_http"));
+    let jwks_uri = table.optional("jwks_uri", |v| v.matching("an https URL", is_url));
+    let cacert = table.optional("cacert", |v| file(v, folder));
+    let connect_to = table.optional("connect_to", |v| {
+        let must = "HOST:PORT:ADDR:PORT2, where ADDR is an address";
+        v.list(|item| connect_to(item.text_that(must)?).or_else(|| item.must(must, None)))
+    });
+    let audiences = audiences.into_value()?.into_iter().map(|text| text.value).collect();
+    let mut issuer = Issuer::new(name.into_value()?, audiences);
+    issuer.algorithms =
+        algorithms.into_value().map(|list| list.into_iter().map(|it| it.value).collect());
+    issuer.leeway = leeway.into_value().unwrap_or(issuer.leeway);
+    issuer.legacy_typ = legacy_typ;
+    issuer.allow_plain_http = allow_plain_http;
+    issuer.jwks_uri = jwks_uri.into_value();
+    issuer.cacert = cacert.into_value();
+    issuer.connect_to =
+        connect_to.into_value().unwrap_or_default().into_iter().map(|it| it.value).collect();
+    Some(issuer)
+}
+
+fn algorithm(value: &Value<'_>) -> Option<Algorithm> {
+    let must = "an algorithm such as `ES256`";
+    value.text_that(must)?.parse().ok().or_else(|| value.must(must, None))
+}
+
+fn file(value: &Value<'_>, folder: &Path) -> Option<Vec<u8>> {
+    let path = folder.join(value.text_that("a path")?);
+    std::fs::read(&path)
+        .map_err(|error| {
+            let message = format!("{} cannot be read: {}", path.display(), plain(&error));
+            value.notes.error(&value.span(), message, None);
+        })
+        .ok()
+}

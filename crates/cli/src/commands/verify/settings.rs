@@ -1,0 +1,204 @@
+//! What `tokenry verify` is to do, all of it found to be good.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokenry_core::Scope;
+use tokenry_core::jose::Algorithm;
+use tokenry_verifier::{BuildError, Policy, Verifier, VerifierBuilder};
+
+use super::claims::ClaimHeaders;
+use super::original::Proxy;
+use super::rules::Rule;
+use crate::config::LogFormat;
+use crate::diagnostic::Diagnostic;
+
+/// Where it listens where nobody says.
+pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:9180";
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) server: Server,
+    pub(super) proxy: Proxy,
+    pub(super) api: Api,
+    /// One at least.
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) dpop: Dpop,
+    pub(super) rules: Vec<Rule>,
+    pub(super) headers: ClaimHeaders,
+    pub(super) cache: Cache,
+    pub(super) log_level: String,
+    pub(super) log_format: LogFormat,
+}
+
+/// How the process runs.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) listen: SocketAddr,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) threads: Option<NonZeroUsize>,
+    pub(super) max_connections: usize,
+    pub(super) drain_timeout: Duration,
+}
+
+impl Server {
+    /// Several proxies with a few hundred connections each.
+    pub(super) const MAX_CONNECTIONS: usize = 4096;
+    /// A check is answered in far less, even one that waits for keys.
+    pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+    pub(super) const fn new(listen: SocketAddr, admin: Option<SocketAddr>) -> Self {
+        Self {
+            listen,
+            admin,
+            threads: None,
+            max_connections: Self::MAX_CONNECTIONS,
+            drain_timeout: Self::DRAIN_TIMEOUT,
+        }
+    }
+}
+
+/// The API that is protected.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    /// The `realm` of challenges.
+    pub(super) realm: String,
+    /// What every token needs.
+    pub(super) scope: Scope,
+    /// Told in challenges (RFC 9728 §5.1).
+    pub(super) resource_metadata: Option<String>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { realm: "api".to_owned(), scope: Scope::empty(), resource_metadata: None }
+    }
+}
+
+/// An issuer whose tokens are good.
+#[derive(Clone, Debug)]
+pub(super) struct Issuer {
+    pub(super) issuer: String,
+    pub(super) audiences: Vec<String>,
+    /// `None`: all that it publishes keys for.
+    pub(super) algorithms: Option<Vec<Algorithm>>,
+    pub(super) leeway: Duration,
+    pub(super) legacy_typ: bool,
+    pub(super) jwks_uri: Option<String>,
+    /// The content of a PEM file.
+    pub(super) cacert: Option<Vec<u8>>,
+    /// Hosts, and where they are.
+    pub(super) connect_to: Vec<(String, SocketAddr)>,
+    pub(super) allow_plain_http: bool,
+}
+
+impl Issuer {
+    pub(super) fn new(issuer: String, audiences: Vec<String>) -> Self {
+        Self {
+            issuer,
+            audiences,
+            algorithms: None,
+            leeway: Policy::DEFAULT_LEEWAY,
+            legacy_typ: false,
+            jwks_uri: None,
+            cacert: None,
+            connect_to: Vec::new(),
+            allow_plain_http: false,
+        }
+    }
+}
+
+/// Tokens that are bound to a key (RFC 9449).
+#[derive(Clone, Default)]
+pub(super) struct Dpop {
+    /// Under which addresses clients know the API.
+    pub(super) resource_urls: Vec<String>,
+    /// With what nonces are made, if proofs need one.
+    pub(super) nonce_key: Option<[u8; 32]>,
+    /// Whether tokens that are bound to nothing are refused.
+    pub(super) required: bool,
+}
+
+impl std::fmt::Debug for Dpop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dpop").field("resource_urls", &self.resource_urls).finish_non_exhaustive()
+    }
+}
+
+/// What is remembered, here and at the proxy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cache {
+    /// How many tokens that were found good are remembered; `None`: as many as the verifier does by itself.
+    pub(super) entries: Option<usize>,
+    /// For how long the proxy may give the same answer again without asking.
+    pub(super) max_age: Option<Duration>,
+}
+
+impl Settings {
+    /// The verifier of these settings. It begins to fetch keys.
+    pub(super) fn verifier(&self) -> Result<Verifier, BuildError> {
+        let [first, others @ ..] = self.issuers.as_slice() else {
+            return Err(BuildError::NoIssuer);
+        };
+        let mut builder = first.tell(Verifier::builder(&first.issuer));
+        for other in others {
+            builder = other.tell(builder.issuer(&other.issuer));
+        }
+        if let Some(entries) = self.cache.entries {
+            builder = builder.cache(entries);
+        }
+        builder = self.dpop.resource_urls.iter().fold(builder, |it, url| it.resource_url(url));
+        if let Some(key) = &self.dpop.nonce_key {
+            builder = builder.dpop_nonces(key);
+        }
+        if self.dpop.required {
+            builder = builder.require_sender_constraint();
+        }
+        builder.build()
+    }
+}
+
+impl Issuer {
+    /// Tells a builder that speaks about this issuer what is known of it.
+    fn tell(&self, mut builder: VerifierBuilder) -> VerifierBuilder {
+        builder = self.audiences.iter().fold(builder, |it, audience| it.audience(audience));
+        if let Some(algorithms) = &self.algorithms {
+            builder = builder.algorithms(algorithms.iter().copied());
+        }
+        builder = builder.leeway(self.leeway);
+        if self.legacy_typ {
+            builder = builder.accept_legacy_typ();
+        }
+        if let Some(uri) = &self.jwks_uri {
+            builder = builder.jwks_uri(uri);
+        }
+        if let Some(pem) = &self.cacert {
+            builder = builder.with_root_certificates(pem.clone());
+        }
+        for (host, address) in &self.connect_to {
+            builder = builder.connect_to(host, *address);
+        }
+        if self.allow_plain_http {
+            builder = builder.allow_plain_http();
+        }
+        builder
+    }
+}
+
+/// That a listener would be open to a network.
+pub(super) fn open(address: SocketAddr) -> Diagnostic {
+    Diagnostic::error(format!(
+        "{address} is no address of this machine alone: whoever reaches it may try tokens, and is believed to be the proxy"
+    ))
+    .help("listen on 127.0.0.1 or [::1]; or, where the proxy is on another machine and nobody else is on its network, say --open-to-network, or `open_to_network = true` under `[server]` of a file")
+}
+
+/// Reads `HOST:PORT:ADDR:PORT2`, as curl writes it.
+pub(super) fn connect_to(text: &str) -> Option<(String, SocketAddr)> {
+    let (host, rest) = text.split_once(':')?;
+    let (port, address) = rest.split_once(':')?;
+    port.parse::<u16>().ok()?;
+    Some((host.to_owned(), address.parse().ok()?)).filter(|_| !host.is_empty())
+}
