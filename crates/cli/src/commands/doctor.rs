@@ -2,9 +2,9 @@
 
 mod api;
 mod challenge;
-mod issuer;
-mod jwt;
-mod report;
+pub(super) mod issuer;
+pub(super) mod jwt;
+pub(super) mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

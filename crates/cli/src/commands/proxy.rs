@@ -14,9 +14,9 @@ use tokenry_client::proxy::{Proxy, Upstream, Workers, serve};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use super::Outcome;
 use super::figures::{self, Figures};
 use super::listen::{Bound, Listen};
-use super::Outcome;
 use super::serve::{Signals, set_up_log};
 use super::source::Source;
 use crate::args::Global;

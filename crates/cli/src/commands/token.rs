@@ -1,11 +1,12 @@
 //! `tokenry token`: obtains an access token.
 
 mod format;
+mod inspect;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use tokenry_client::Token;
 use tokenry_core::{Timestamp, duration};
@@ -22,7 +23,10 @@ use crate::output::Output;
 /// Obtains an access token and prints it, and nothing else, to standard output.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("from").required(true).multiple(true).args(Source::ORIGINS)))]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     source: Source,
     /// Print it as a header: `Authorization: Bearer …`.
@@ -42,7 +46,16 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
+/// What else can be done with a token.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(inspect::Arguments),
+}
+
 pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
+    if let Some(Command::Inspect(arguments)) = &arguments.command {
+        return inspect::run(arguments, output).await;
+    }
     let api_version = match arguments.output {
         // Before a token is asked for: a kubectl that wants another version wants no token of ours.
         Format::Token(TokenFormat::K8sExec) => {

@@ -14,6 +14,7 @@ mod exec;
 mod files;
 #[cfg(unix)]
 mod forward_auth;
+mod inspect;
 mod killed;
 #[cfg(unix)]
 mod nginx;

@@ -7,8 +7,8 @@ use http::header::{ACCEPT, DATE};
 use http::{HeaderMap, Request, Response};
 use serde_json::Value;
 use tokenry_client::{HttpTransport, Transport as _, TransportError};
-use tokenry_core::jose::jws::{Compact, JwsError};
-use tokenry_core::jose::{JwkSet, VerifyingKey};
+use tokenry_core::jose::jws::{Compact, Header, JwsError};
+use tokenry_core::jose::{Jwk, JwkSet, VerifyingKey};
 use tokenry_core::{Timestamp, duration};
 
 use super::jwt::LEEWAY;
@@ -20,7 +20,7 @@ use crate::edge;
 const BROKEN: Duration = Duration::from_secs(60);
 
 /// Asks for JSON, without any credentials.
-pub(super) async fn get(
+pub(in crate::commands) async fn get(
     transport: &HttpTransport,
     url: &str,
 ) -> Result<Response<Bytes>, TransportError> {
@@ -30,7 +30,7 @@ pub(super) async fn get(
 }
 
 /// Fetches the metadata and compares clocks.
-pub(super) async fn metadata(
+pub(in crate::commands) async fn metadata(
     transport: &HttpTransport,
     issuer: &str,
     report: &mut Report,
@@ -98,13 +98,28 @@ fn clocks(headers: &HeaderMap, now: Timestamp) -> Option<Finding> {
 }
 
 /// Fetches the keys and checks the token's signature with the one that it names.
-pub(super) async fn signature(transport: &HttpTransport, metadata: &Value, token: &str) -> Finding {
+pub(in crate::commands) async fn signature(
+    transport: &HttpTransport,
+    metadata: &Value,
+    token: &str,
+) -> Finding {
+    match keys(transport, metadata).await {
+        Ok(keys) => check(&keys, token),
+        Err(finding) => finding,
+    }
+}
+
+/// Fetches the keys, or says what is wrong with them.
+pub(in crate::commands) async fn keys(
+    transport: &HttpTransport,
+    metadata: &Value,
+) -> Result<JwkSet, Finding> {
     let Some(uri) = metadata["jwks_uri"].as_str() else {
-        return Finding::warning(
+        return Err(Finding::warning(
             "key",
             "the issuer publishes no keys (`jwks_uri`)",
             "its APIs have to ask it about every token (RFC 7662)",
-        );
+        ));
     };
     let unfetched = |why: String| {
         Finding::wrong(
@@ -113,19 +128,23 @@ pub(super) async fn signature(transport: &HttpTransport, metadata: &Value, token
             "no API can check its tokens",
         )
     };
-    match get(transport, uri).await {
-        Err(error) => unfetched(error.to_string()),
-        Ok(answer) if !answer.status().is_success() => {
-            unfetched(format!("the answer is {}", answer.status().as_u16()))
-        }
-        Ok(answer) => match JwkSet::parse(answer.body()) {
-            Ok(keys) => check(&keys, token),
-            Err(error) => unfetched(error.to_string()),
-        },
+    let answer = get(transport, uri).await.map_err(|error| unfetched(error.to_string()))?;
+    if !answer.status().is_success() {
+        return Err(unfetched(format!("the answer is {}", answer.status().as_u16())));
+    }
+    JwkSet::parse(answer.body()).map_err(|error| unfetched(error.to_string()))
+}
+
+/// The keys that may have signed a token.
+pub(in crate::commands) fn candidates<'k>(keys: &'k JwkSet, header: &Header) -> Vec<&'k Jwk> {
+    match header.kid() {
+        Some(kid) => keys.find(kid).into_iter().collect(),
+        None => keys.for_algorithm(header.algorithm()).collect(),
     }
 }
 
-fn check(keys: &JwkSet, token: &str) -> Finding {
+/// Checks the signature of a token.
+pub(in crate::commands) fn check(keys: &JwkSet, token: &str) -> Finding {
     let parsed = match Compact::parse(token) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -138,10 +157,7 @@ fn check(keys: &JwkSet, token: &str) -> Finding {
     };
     let header = parsed.header();
     let algorithm = header.algorithm();
-    let candidates: Vec<_> = match header.kid() {
-        Some(kid) => keys.find(kid).into_iter().collect(),
-        None => keys.for_algorithm(algorithm).collect(),
-    };
+    let candidates = candidates(keys, header);
     if candidates.is_empty() {
         let which = header
             .kid()

@@ -6,24 +6,24 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use tokenry_core::jose::claims::typ_is;
-use tokenry_core::{Binding, Timestamp, duration};
+use tokenry_core::{Binding, Timestamp};
 
 use super::report::Finding;
 use crate::diagnostic::quoted;
 use crate::edge;
 
 /// How far clocks may be apart; what verifiers allow by default.
-pub(super) const LEEWAY: Duration = Duration::from_secs(10);
+pub(in crate::commands) const LEEWAY: Duration = Duration::from_secs(10);
 
 /// A token's header and claims, as written.
-pub(super) struct Decoded {
-    pub(super) header: Map<String, Value>,
-    pub(super) claims: Map<String, Value>,
+pub(in crate::commands) struct Decoded {
+    pub(in crate::commands) header: Map<String, Value>,
+    pub(in crate::commands) claims: Map<String, Value>,
 }
 
 impl Decoded {
     /// Takes a token apart. `None` for one that is no JWT: it says nothing to anybody but its issuer.
-    pub(super) fn of(token: &str) -> Option<Self> {
+    pub(in crate::commands) fn of(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (Some(header), Some(claims), Some(_), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -36,7 +36,7 @@ impl Decoded {
         Some(Self { header: object(header)?, claims: object(claims)? })
     }
 
-    pub(super) fn text(&self, claim: &str) -> Option<&str> {
+    pub(in crate::commands) fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim)?.as_str()
     }
 
@@ -47,7 +47,7 @@ impl Decoded {
     }
 
     /// The scope: a text, or a list in `scp`, as Okta and Entra ID have it.
-    pub(super) fn scopes(&self) -> Vec<&str> {
+    pub(in crate::commands) fn scopes(&self) -> Vec<&str> {
         match self.claims.get("scope").or_else(|| self.claims.get("scp")) {
             Some(Value::String(text)) => {
                 text.split(' ').filter(|token| !token.is_empty()).collect()
@@ -57,7 +57,7 @@ impl Decoded {
         }
     }
 
-    pub(super) fn audiences(&self) -> Vec<&str> {
+    pub(in crate::commands) fn audiences(&self) -> Vec<&str> {
         match self.claims.get("aud") {
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
@@ -68,19 +68,19 @@ impl Decoded {
 
 /// What the token is held against.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Expected<'a> {
-    pub(super) issuer: Option<&'a str>,
-    pub(super) audience: Option<&'a str>,
-    pub(super) scope: Option<&'a str>,
+pub(in crate::commands) struct Expected<'a> {
+    pub(in crate::commands) issuer: Option<&'a str>,
+    pub(in crate::commands) audience: Option<&'a str>,
+    pub(in crate::commands) scope: Option<&'a str>,
     /// The thumbprint of our DPoP key, where the token was asked to be bound to it.
-    pub(super) key: Option<[u8; 32]>,
+    pub(in crate::commands) key: Option<[u8; 32]>,
     /// The digest of our certificate, where we have one.
-    pub(super) certificate: Option<[u8; 32]>,
-    pub(super) now: Timestamp,
+    pub(in crate::commands) certificate: Option<[u8; 32]>,
+    pub(in crate::commands) now: Timestamp,
 }
 
 /// What is to be said of a token's header and claims.
-pub(super) fn examine(token: &Decoded, expected: &Expected<'_>) -> Vec<Finding> {
+pub(in crate::commands) fn examine(token: &Decoded, expected: &Expected<'_>) -> Vec<Finding> {
     let mut findings = vec![kind(token), issuer(token, expected), audience(token, expected)];
     findings.extend(times(token, expected.now));
     findings.push(scope(token, expected));
@@ -146,22 +146,18 @@ fn times(token: &Decoded, now: Timestamp) -> Vec<Finding> {
         )),
         Some(exp) if exp <= now => findings.push(Finding::wrong(
             "expiry",
-            format!(
-                "it expired {} ago, at {}",
-                duration::write(whole(now.since(exp))),
-                edge::date(exp)
-            ),
+            format!("it expired {} ago, at {}", in_words(now.since(exp)), edge::date(exp)),
             "get another; `tokenry exec` and `tokenry proxy` do it in time",
         )),
         Some(exp) => {
-            let left = duration::write(whole(exp.since(now)));
+            let left = in_words(exp.since(now));
             findings.push(Finding::ok("expiry", format!("in {left}, at {}", edge::date(exp))));
         }
     }
     for (claim, what) in [("iat", "was issued"), ("nbf", "is good from")] {
         let Some(at) = token.time(claim).filter(|at| *at > now) else { continue };
         let ahead = whole(at.since(now));
-        let text = format!("by its `{claim}` it {what} {} from now", duration::write(ahead));
+        let text = format!("by its `{claim}` it {what} {} from now", in_words(ahead));
         let help =
             "the issuer's clock is fast, or that of this machine slow: both should be set by NTP";
         findings.push(match ahead > LEEWAY {
@@ -170,6 +166,24 @@ fn times(token: &Decoded, now: Timestamp) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// A time as people say it: in the two largest units of it.
+pub(in crate::commands) fn in_words(time: Duration) -> String {
+    const UNITS: [(&str, u64); 4] = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)];
+    let mut left = time.as_secs();
+    let mut parts = Vec::new();
+    for (name, unit) in UNITS {
+        let count = left / unit;
+        left %= unit;
+        if count > 0 {
+            parts.push(format!("{count}{name}"));
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    parts.truncate(2);
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 /// Without what is less than a second.
@@ -346,6 +360,22 @@ mod tests {
             let expected = Expected { key, certificate, now: NOW, ..Expected::default() };
             let text = claims.to_string();
             assert_eq!(binding(&decoded(json!({}), claims), &expected).verdict, verdict, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_said_in_its_two_largest_units() {
+        for (secs, words) in [
+            (0, "0s"),
+            (59, "59s"),
+            (300, "5m"),
+            (299, "4m 59s"),
+            (3605, "1h"),
+            (5400, "1h 30m"),
+            (93_784, "1d 2h"),
+            (864_300, "10d"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(secs)), words);
         }
     }
 

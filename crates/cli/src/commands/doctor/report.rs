@@ -7,7 +7,7 @@ use crate::output::table;
 
 /// How it stands with one thing.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Verdict {
+pub(in crate::commands) enum Verdict {
     Ok,
     /// It works, and not everywhere or not for ever.
     Warning,
@@ -27,29 +27,37 @@ impl Verdict {
 
 /// One thing that was looked at. It never holds a token or a secret.
 #[derive(Clone, Debug)]
-pub(super) struct Finding {
-    pub(super) what: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) text: String,
+pub(in crate::commands) struct Finding {
+    pub(in crate::commands) what: &'static str,
+    pub(in crate::commands) verdict: Verdict,
+    pub(in crate::commands) text: String,
     /// What to do about it.
-    pub(super) help: Option<String>,
+    pub(in crate::commands) help: Option<String>,
 }
 
 impl Finding {
-    pub(super) fn ok(what: &'static str, text: impl Into<String>) -> Self {
+    pub(in crate::commands) fn ok(what: &'static str, text: impl Into<String>) -> Self {
         Self { what, verdict: Verdict::Ok, text: text.into(), help: None }
     }
 
-    pub(super) fn warning(what: &'static str, text: impl Into<String>, help: &str) -> Self {
+    pub(in crate::commands) fn warning(
+        what: &'static str,
+        text: impl Into<String>,
+        help: &str,
+    ) -> Self {
         Self { verdict: Verdict::Warning, help: Some(help.to_owned()), ..Self::ok(what, text) }
     }
 
-    pub(super) fn wrong(what: &'static str, text: impl Into<String>, help: &str) -> Self {
+    pub(in crate::commands) fn wrong(
+        what: &'static str,
+        text: impl Into<String>,
+        help: &str,
+    ) -> Self {
         Self { verdict: Verdict::Wrong, ..Self::warning(what, text, help) }
     }
 
     /// What kept a step from being taken.
-    pub(super) fn of(what: &'static str, diagnostic: &Diagnostic) -> Self {
+    pub(in crate::commands) fn of(what: &'static str, diagnostic: &Diagnostic) -> Self {
         let help = diagnostic.help_text().map(str::to_owned);
         Self { help, verdict: Verdict::Wrong, ..Self::ok(what, diagnostic.message.as_str()) }
     }
@@ -57,23 +65,23 @@ impl Finding {
 
 /// Everything that was found.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) findings: Vec<Finding>,
+pub(in crate::commands) struct Report {
+    pub(in crate::commands) findings: Vec<Finding>,
     /// Header and claims of the token, if it has any.
-    pub(super) token: Option<(Map<String, Value>, Map<String, Value>)>,
+    pub(in crate::commands) token: Option<(Map<String, Value>, Map<String, Value>)>,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, finding: Finding) {
+    pub(in crate::commands) fn add(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
     /// Whether something does not work.
-    pub(super) fn is_bad(&self) -> bool {
+    pub(in crate::commands) fn is_bad(&self) -> bool {
         self.findings.iter().any(|finding| finding.verdict == Verdict::Wrong)
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::commands) fn json(&self) -> Value {
         let finding = |finding: &Finding| {
             let Finding { what, verdict, text, help } = finding;
             json!({ "what": what, "verdict": verdict.name(), "text": text, "help": help })
@@ -84,7 +92,7 @@ impl Report {
         json!({ "findings": findings, "token": token })
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::commands) fn text(&self) -> String {
         let mut text = String::new();
         if let Some((header, claims)) = &self.token {
             let rows = |part: &'static str, members: &Map<String, Value>| -> Vec<[String; 3]> {

@@ -51,8 +51,8 @@ use tokenry_client::proxy::{Dialer, Limits, Proxy, ProxyBuilder, Rule, Upstream}
 use tokenry_client::{AllowedHosts, Keeper, KeeperConfig};
 use toml::Spanned;
 
-use crate::commands::listen::Listen;
 use super::{Front, Plan, check_hosts, open};
+use crate::commands::listen::Listen;
 use crate::config::{LOG_LEVEL, LogFormat, is_log_level};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source, did_you_mean, quoted};
 use crate::duration;
