@@ -10,6 +10,7 @@ use tokenry_core::jose::Algorithm;
 use tokio::runtime::Handle;
 
 use crate::cache::TokenCache;
+use crate::introspection::can_tell_apart;
 use crate::issuer::Settings;
 use crate::keys::{HttpConfigError, KeySource};
 use crate::metrics::Counters;
@@ -195,19 +196,31 @@ impl VerifierBuilder {
         for (i, one) in settings.iter().enumerate() {
             one.check()?;
             let name = &one.policy.issuer;
-            if settings.iter().take(i).any(|other| other.policy.issuer == *name) {
-                return Err(BuildError::SameIssuer(name.clone()));
+            for other in settings.iter().take(i) {
+                if other.policy.issuer == *name {
+                    return Err(BuildError::SameIssuer(name.clone()));
+                }
+                if let (Some(a), Some(b)) = (&other.introspection, &one.introspection)
+                    && !can_tell_apart(a, b)
+                {
+                    return Err(BuildError::OpaquePrefix(
+                        other.policy.issuer.clone(),
+                        name.clone(),
+                    ));
+                }
             }
         }
         let dpop = dpop.build()?;
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
+        let cache = Arc::new(TokenCache::new(cache));
+        let issuers = settings.into_iter().enumerate();
         let issuers =
-            settings.into_iter().map(|one| one.start(&clock)).collect::<Result<_, _>>()?;
+            issuers.map(|(i, one)| one.start(&clock, (&cache, i))).collect::<Result<_, _>>()?;
         Ok(Verifier::new(Inner {
             issuers,
-            cache: TokenCache::new(cache),
+            cache,
             counters: Counters::default(),
             clock,
             dpop,
@@ -236,6 +249,9 @@ pub enum BuildError {
     /// The settings of fetching.
     #[error(transparent)]
     Http(#[from] HttpConfigError),
+    /// An address to ask about tokens that is none (the text).
+    #[error("the introspection endpoint must be an https URL, got `{0}`")]
+    IntrospectionEndpoint(String),
     /// No algorithm is accepted.
     #[error("no algorithm is accepted")]
     NoAlgorithm,
@@ -254,6 +270,9 @@ pub enum BuildError {
     /// Not called within a Tokio runtime, which the fetching needs.
     #[error("no Tokio runtime")]
     NoRuntime,
+    /// Two issuers (named) are to be asked about tokens that only they can read, and no prefix says whose one is.
+    #[error("opaque_prefix must tell the tokens of `{0}` from those of `{1}`")]
+    OpaquePrefix(String, String),
     /// Two issuers of one name (given).
     #[error("the issuer `{0}` is named twice")]
     SameIssuer(String),

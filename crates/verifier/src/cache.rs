@@ -15,6 +15,7 @@ use aws_lc_rs::rand;
 use tokenry_core::Timestamp;
 
 use crate::AccessToken;
+use crate::issuer::Found;
 use crate::keys::Key;
 
 /// In how many places a token may be: fewer would have tokens drive each other out of a table that is half empty.
@@ -51,7 +52,7 @@ impl Print {
     }
 
     /// Which of so many buckets is its own.
-    fn bucket(&self, buckets: usize) -> usize {
+    pub(crate) fn bucket(&self, buckets: usize) -> usize {
         let [a, b, c, d, ..] = self.0;
         let hash = u64::from(u32::from_le_bytes([a, b, c, d]));
         usize::try_from((hash * buckets as u64) >> 32).unwrap_or_default()
@@ -69,15 +70,36 @@ impl Print {
 #[repr(C)]
 pub(crate) struct Entry {
     pub(crate) print: Print,
-    /// When it is good by what it says itself.
+    /// When it is good by what it says itself, and as long as what its issuer has said about it may be believed.
     pub(crate) good: Range<Timestamp>,
     /// The issuer's epoch in which it was looked at last.
     pub(crate) epoch: AtomicU64,
     pub(crate) token: Arc<AccessToken>,
     /// Which of the verifier's issuers it is from.
     pub(crate) issuer: usize,
-    /// The key that has signed it.
-    pub(crate) key: Arc<Key>,
+    /// Whether its issuer has said that it is active.
+    pub(crate) is_confirmed: bool,
+    /// The key that has signed it; none, where its issuer has vouched for it.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl Entry {
+    pub(crate) fn new(print: Print, issuer: usize, found: &Found, is_confirmed: bool) -> Self {
+        Self {
+            print,
+            token: Arc::clone(&found.token),
+            issuer,
+            key: found.key.clone(),
+            is_confirmed,
+            good: found.good.clone(),
+            epoch: AtomicU64::new(found.epoch),
+        }
+    }
+
+    pub(crate) fn found(&self) -> Found {
+        let (token, key) = (Arc::clone(&self.token), self.key.clone());
+        Found { token, key, good: self.good.clone(), epoch: self.epoch.load(Ordering::Acquire) }
+    }
 }
 
 /// The table.

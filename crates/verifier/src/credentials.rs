@@ -73,7 +73,7 @@ fn has_access_token(query: &str) -> bool {
 }
 
 /// RFC 6750 §2.1: b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
-const fn is_b64token_char(b: u8) -> bool {
+pub(crate) const fn is_b64token_char(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
 }
 

@@ -73,6 +73,7 @@ mod dpop;
 mod feed;
 mod fetch;
 mod head;
+mod introspection;
 mod issuer;
 mod keys;
 mod layer;
@@ -89,6 +90,7 @@ pub use clock::{Clock, SystemClock};
 pub use dpop::{ProofId, ProofStore, ProofStoreError};
 pub use feed::{FeedError, FeedMetrics, FeedSettings, FeedSource, FeedStream, WhenBehind};
 pub use head::{Admitted, Head, Renewal};
+pub use introspection::{IntrospectionSettings, IntrospectionSource};
 pub use issuer::TooManyDenied;
 pub use keys::{
     FetchError, Fetched, HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeySource,

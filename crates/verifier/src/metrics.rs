@@ -72,4 +72,10 @@ pub struct IssuerMetrics {
     pub revocations: usize,
     /// How it stands with the issuer's revocation feed, where that is [followed](crate::VerifierBuilder::feed).
     pub feed: Option<FeedMetrics>,
+    /// How many times it was asked about a token.
+    pub introspections: u64,
+    /// How many of these times there was no answer, or none that can be used.
+    pub introspections_failed: u64,
+    /// How many times it was not asked because a token had been found bad only just before.
+    pub introspections_spared: u64,
 }

@@ -71,10 +71,21 @@ impl Policy {
         if !typ_is(verified.header().typ(), "at+jwt") {
             check_legacy_kind(&claims)?;
         }
+        self.check_audience(&claims)?;
+        self.admit(claims, now)
+    }
+}
+
+impl Policy {
+    /// Whether this resource server is meant.
+    pub(crate) fn check_audience(&self, claims: &Claims) -> Result<(), Rejection> {
         let aud = claims.aud.as_ref().ok_or(Rejection::MissingClaim("aud"))?;
-        if !self.audiences.iter().any(|own| aud.contains(own)) {
-            return Err(Rejection::WrongAudience);
-        }
+        let is_meant = self.audiences.iter().any(|own| aud.contains(own));
+        if is_meant { Ok(()) } else { Err(Rejection::WrongAudience) }
+    }
+
+    /// Judges what is left when issuer, kind and audience were judged.
+    pub(crate) fn admit(&self, claims: Claims, now: Timestamp) -> Result<AccessToken, Rejection> {
         let expires_at = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
         let good = self.life(&claims);
         if now >= good.end {
@@ -97,9 +108,7 @@ impl Policy {
             .map_err(|_| ClaimsError::Malformed("scope"))?;
         Ok(AccessToken::new(claims, scope, expires_at, binding))
     }
-}
 
-impl Policy {
     /// When a token is good by its own words; never, without `exp`.
     pub(crate) fn life(&self, claims: &Claims) -> Range<Timestamp> {
         let from = claims.nbf.map_or(Timestamp::EPOCH, |nbf| nbf - self.leeway);

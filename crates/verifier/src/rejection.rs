@@ -45,6 +45,9 @@ pub enum Rejection {
         /// Everything that is needed, not only what lacks.
         needed: Scope,
     },
+    /// The issuer says that the token is not active (RFC 7662 §2.2): it has expired, was revoked, or never was one.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
     /// The request carries its credentials in a way that leaves open what they are (named).
     #[error("malformed request: {0}")]
     InvalidRequest(&'static str),
@@ -81,8 +84,8 @@ pub enum Rejection {
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The issuer's keys are not at hand, so that nothing can be said about the token.
-    #[error("the keys of the issuer are not available")]
+    /// The issuer's keys, or its word on the token, are not at hand, so that nothing can be said about the token.
+    #[error("the issuer's keys or its word on the token are not available")]
     Unavailable {
         /// When to ask again.
         retry_after: Duration,
@@ -133,6 +136,7 @@ impl Rejection {
             | Self::Bound
             | Self::Claims(_)
             | Self::Expired
+            | Self::Inactive
             | Self::Malformed(_)
             | Self::MissingClaim(_)
             | Self::NonceNeeded
@@ -174,6 +178,7 @@ impl Rejection {
             | Self::Bound
             | Self::Claims(_)
             | Self::Expired
+            | Self::Inactive
             | Self::Malformed(_)
             | Self::MissingClaim(_)
             | Self::NoResourceUrl
@@ -218,6 +223,7 @@ impl Rejection {
             Self::AlgorithmNotAllowed
             | Self::BadSignature
             | Self::Claims(_)
+            | Self::Inactive
             | Self::Malformed(_)
             | Self::MissingClaim(_)
             | Self::UnknownKey

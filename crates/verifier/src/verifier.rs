@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokenry_core::Timestamp;
-use tokenry_core::jose::jws::Compact;
+use tokenry_core::jose::jws::{Compact, JwsError};
 
 use crate::cache::{Entry, Print, TokenCache};
 use crate::credentials::{Scheme, credentials};
 use crate::dpop::Dpop;
-use crate::issuer::{Found, Issuer};
+use crate::introspection::{Introspection, is_opaque};
+use crate::issuer::Issuer;
 use crate::metrics::Counters;
 use crate::{
     AccessToken, Admitted, ClientCertificate, Clock, Head, Policy, Rejection, TooManyDenied,
@@ -25,7 +26,7 @@ pub struct Verifier {
 
 pub(crate) struct Inner {
     pub(crate) issuers: Vec<Issuer>,
-    pub(crate) cache: TokenCache,
+    pub(crate) cache: Arc<TokenCache>,
     pub(crate) counters: Counters,
     pub(crate) clock: Arc<dyn Clock>,
     /// How proofs are checked; `None` where no resource URL is set.
@@ -49,7 +50,8 @@ impl Verifier {
     /// Checks a bearer token.
     ///
     /// It waits for nothing when the token names a key that is known. When it does not, or the signature is not
-    /// that key's, newer keys are asked for once per cooldown, and this call waits a few seconds at most.
+    /// that key's, newer keys are asked for once per cooldown, and this call waits a few seconds at most. So it does
+    /// where the issuer is asked about the token itself, see [`introspection`](VerifierBuilder::introspection).
     ///
     /// # Errors
     ///
@@ -163,23 +165,8 @@ impl Verifier {
     fn known(&self, print: &Print, now: Timestamp) -> Option<Result<Arc<AccessToken>, Rejection>> {
         let found = self.inner.cache.find(print)?;
         let entry = found.as_ref()?;
-        if !entry.good.contains(&now) {
-            return None;
-        }
         let issuer = self.inner.issuers.get(entry.issuer)?;
-        let epoch = issuer.epoch.now();
-        if entry.epoch.load(Ordering::Acquire) != epoch {
-            let admitted = issuer.admit();
-            if !issuer.still_takes(&entry.token, &entry.key, now) {
-                return None;
-            }
-            if let Err(rejection) = admitted {
-                return Some(Err(rejection));
-            }
-            // As of when this was asked. Whoever stores an older one here has it looked at once more.
-            entry.epoch.store(epoch, Ordering::Release);
-        }
-        Some(Ok(Arc::clone(&entry.token)))
+        issuer.recalls(entry, now).map(|admitted| admitted.map(|()| Arc::clone(&entry.token)))
     }
 
     async fn check_anew(
@@ -188,15 +175,35 @@ impl Verifier {
         print: Option<Print>,
         now: Timestamp,
     ) -> Result<Arc<AccessToken>, Rejection> {
-        let parsed = Compact::parse(text)?;
+        let parsed = match Compact::parse(text) {
+            Ok(parsed) => parsed,
+            // On the heap, so that the future of a JWT is no larger for it.
+            Err(error) => return Box::pin(self.check_opaque(text, error, now)).await,
+        };
         let (number, issuer) = self.issuer_of(&parsed)?;
-        let Found { token, key, good, epoch } = issuer.check(&parsed, now).await?;
-        let token = Arc::new(token);
-        if let Some(print) = print {
-            let (kept, epoch) = (Arc::clone(&token), AtomicU64::new(epoch));
-            self.inner.cache.keep(Entry { print, token: kept, issuer: number, key, good, epoch });
+        let found = issuer.check(&parsed, now).await?;
+        if issuer.must_confirm() {
+            return Ok(Box::pin(issuer.confirm(text, &found, now)).await?.token);
         }
-        Ok(token)
+        if let Some(print) = print {
+            self.inner.cache.keep(Entry::new(print, number, &found, false));
+        }
+        Ok(found.token)
+    }
+
+    /// Checks a token that only its issuer can read: by asking, where one is to be asked.
+    async fn check_opaque(
+        &self,
+        text: &str,
+        error: JwsError,
+        now: Timestamp,
+    ) -> Result<Arc<AccessToken>, Rejection> {
+        let is_asked =
+            |issuer: &&Issuer| issuer.introspection.as_ref().is_some_and(|it| it.is_for(text));
+        match self.inner.issuers.iter().find(is_asked) {
+            Some(issuer) if is_opaque(text, error) => Ok(issuer.introspect(text, now).await?.token),
+            _ => Err(error.into()),
+        }
     }
 
     /// Whose a token is by its own words. With one issuer its keys say it, and after them its policy.
@@ -225,14 +232,26 @@ impl Verifier {
         })
     }
 
-    /// Forgets that a token was found good: it is checked anew when it comes again.
+    /// Forgets that a token was found good, and what its issuer has said about it: it is checked anew when it comes again.
     pub fn forget(&self, token: &str) {
-        self.inner.cache.forget(&Print::of(token));
+        let print = Print::of(token);
+        // First what is being asked right now, which would be kept again.
+        for introspection in self.introspections() {
+            introspection.forget(&print);
+        }
+        self.inner.cache.forget(&print);
     }
 
-    /// Forgets all tokens that were found good.
+    /// Forgets all tokens that were found good, and what their issuers have said about any.
     pub fn forget_all(&self) {
+        for introspection in self.introspections() {
+            introspection.forget_all();
+        }
         self.inner.cache.clear();
+    }
+
+    fn introspections(&self) -> impl Iterator<Item = &Introspection> {
+        self.inner.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref())
     }
 
     /// Whether there are keys of every issuer to verify with, and nothing is [refused](crate::WhenBehind::Refuse) because

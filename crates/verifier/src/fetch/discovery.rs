@@ -30,6 +30,7 @@ pub(crate) struct Metadata {
     issuer: String,
     pub(crate) jwks_uri: String,
     pub(crate) revocation_feed_endpoint: Option<String>,
+    pub(crate) introspection_endpoint: Option<String>,
 }
 
 impl Discovery {

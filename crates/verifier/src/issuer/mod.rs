@@ -6,12 +6,15 @@ mod settings;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokenry_core::Timestamp;
 use tokenry_core::jose::jws::{Compact, Verified};
 use tokenry_core::revocation::Marks;
 
+use crate::cache::Entry;
 use crate::feed::Follower;
+use crate::introspection::Introspection;
 use crate::keys::{Key, KeyCache, Refreshed};
 use crate::{AccessToken, IssuerMetrics, Policy, Rejection};
 
@@ -28,12 +31,16 @@ pub(crate) struct Issuer {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) feed: Option<Follower>,
+    /// How it is asked about tokens, where it is.
+    pub(crate) introspection: Option<Introspection>,
 }
 
 /// A token that is good, and what has to stay as it is for that.
+#[derive(Clone)]
 pub(crate) struct Found {
-    pub(crate) token: AccessToken,
-    pub(crate) key: Arc<Key>,
+    pub(crate) token: Arc<AccessToken>,
+    /// The key that has signed it; none, where its issuer has vouched for it.
+    pub(crate) key: Option<Arc<Key>>,
     /// When it is good by what it says itself.
     pub(crate) good: Range<Timestamp>,
     /// As of when this is known.
@@ -62,19 +69,78 @@ impl Issuer {
         }
         admitted?;
         let good = self.policy.life(token.claims());
-        Ok(Found { token, key, good, epoch })
+        Ok(Found { token: Arc::new(token), key: Some(key), good, epoch })
+    }
+
+    /// Asks the issuer about a token that only it can read (RFC 7662). What it says is kept.
+    pub(crate) async fn introspect(&self, text: &str, now: Timestamp) -> Result<Found, Rejection> {
+        self.ask(text, None, now).await
+    }
+
+    /// Asks the issuer whether a JWT that is good by itself is active, too. What it says is kept.
+    pub(crate) async fn confirm(
+        &self,
+        text: &str,
+        found: &Found,
+        now: Timestamp,
+    ) -> Result<Found, Rejection> {
+        self.ask(text, Some(found), now).await
+    }
+
+    async fn ask(
+        &self,
+        text: &str,
+        signed: Option<&Found>,
+        now: Timestamp,
+    ) -> Result<Found, Rejection> {
+        let introspection = self.introspection.as_ref().ok_or_else(|| self.unavailable())?;
+        let recalls = |entry: &Entry| matches!(self.recalls(entry, now), Some(Ok(())));
+        introspection.ask(text, signed, recalls, now).await
+    }
+
+    /// Whether JWTs that are good by themselves are let in only with the issuer's word on them.
+    pub(crate) fn must_confirm(&self) -> bool {
+        self.introspection.as_ref().is_some_and(Introspection::is_for_all)
+    }
+
+    /// What is known now of a token that was found good before. `None`: it has to be checked anew.
+    pub(crate) fn recalls(&self, entry: &Entry, now: Timestamp) -> Option<Result<(), Rejection>> {
+        if !entry.good.contains(&now) {
+            return None;
+        }
+        let epoch = self.epoch.now();
+        if entry.epoch.load(Ordering::Acquire) != epoch {
+            let admitted = self.admit();
+            let unconfirmed = !entry.is_confirmed && self.must_confirm();
+            if unconfirmed || !self.still_takes(&entry.token, entry.key.as_deref(), now) {
+                return None;
+            }
+            if let Err(rejection) = admitted {
+                return Some(Err(rejection));
+            }
+            // As of when this was asked. Whoever stores an older one here has it looked at once more.
+            entry.epoch.store(epoch, Ordering::Release);
+        }
+        Some(Ok(()))
     }
 
     pub(crate) fn metrics(&self) -> IssuerMetrics {
         let (key_fetches, key_fetches_failed) = self.keys.fetches();
-        IssuerMetrics {
+        let mut metrics = IssuerMetrics {
             issuer: self.policy.issuer.clone(),
             keys: self.keys.current().map_or(0, |keys| keys.len()),
             key_fetches,
             key_fetches_failed,
             revocations: self.revocations.len(),
             feed: self.feed.as_ref().map(Follower::metrics),
+            introspections: 0,
+            introspections_failed: 0,
+            introspections_spared: 0,
+        };
+        if let Some(introspection) = &self.introspection {
+            introspection.count(&mut metrics);
         }
+        metrics
     }
 
     /// Whether so much is known about what was revoked that tokens may be found good. To be asked before looking at the
@@ -90,9 +156,10 @@ impl Issuer {
 
     /// Whether a token that was found good before still is, apart from what it says itself: its key is still published,
     /// and nobody has revoked it.
-    pub(crate) fn still_takes(&self, token: &AccessToken, key: &Key, now: Timestamp) -> bool {
-        self.keys.current().is_some_and(|keys| keys.has(key))
-            && !self.revocations.covers(&marks(token, key.kid()), now)
+    fn still_takes(&self, token: &AccessToken, key: Option<&Key>, now: Timestamp) -> bool {
+        let is_published = |key| self.keys.current().is_some_and(|keys| keys.has(key));
+        key.is_none_or(is_published)
+            && !self.revocations.covers(&marks(token, key.and_then(Key::kid)), now)
     }
 
     fn check_signature<'t>(
@@ -135,7 +202,7 @@ impl Issuer {
 }
 
 /// What of a token decides whether it was revoked.
-fn marks<'t>(token: &'t AccessToken, kid: Option<&'t str>) -> Marks<'t> {
+pub(crate) fn marks<'t>(token: &'t AccessToken, kid: Option<&'t str>) -> Marks<'t> {
     let claims = token.claims();
     Marks {
         jti: token.jti(),

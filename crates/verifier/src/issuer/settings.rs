@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokenry_core::jose::Algorithm;
 
 use super::{Epoch, Issuer, Revocations};
+use crate::cache::TokenCache;
 use crate::feed::{Around, Follower};
+use crate::introspection::{Introspection, IntrospectionSettings, Surroundings};
 use crate::keys::{HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule};
 use crate::{BuildError, Clock, FeedSettings, Policy};
 
@@ -16,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) http: HttpKeySourceBuilder,
     pub(crate) source: Option<Arc<dyn KeySource>>,
     pub(crate) feed: Option<FeedSettings>,
+    pub(crate) introspection: Option<IntrospectionSettings>,
 }
 
 impl Settings {
@@ -32,6 +35,7 @@ impl Settings {
             http: HttpKeySource::builder(),
             source: None,
             feed: None,
+            introspection: None,
         }
     }
 
@@ -50,18 +54,32 @@ impl Settings {
         self.feed.as_ref().map_or(Ok(()), FeedSettings::check)
     }
 
-    /// Starts to fetch the keys, and to follow the feed. Must be called within a Tokio runtime.
-    pub(crate) fn start(self, clock: &Arc<dyn Clock>) -> Result<Issuer, BuildError> {
-        let Self { policy, schedule, http, source, feed } = self;
+    /// Starts to fetch the keys, and to follow the feed. Must be called within a Tokio runtime. `cache` is where tokens
+    /// that are good are kept, and under which number of an issuer.
+    pub(crate) fn start(
+        self,
+        clock: &Arc<dyn Clock>,
+        cache: (&Arc<TokenCache>, usize),
+    ) -> Result<Issuer, BuildError> {
+        let Self { policy, schedule, http, source, feed, introspection } = self;
         let connections = http.http().clone();
+        let epoch = Arc::new(Epoch::default());
+        let revocations = Arc::new(Revocations::new(Arc::clone(&epoch)));
+        let surroundings = Surroundings {
+            policy: &policy,
+            revocations: &revocations,
+            epoch: &epoch,
+            http: &connections,
+            cache,
+        };
+        let introspection =
+            introspection.map(|it| Introspection::new(it, &surroundings)).transpose()?;
         let source = match source {
             Some(source) => source,
             None => Arc::new(http.build()?),
         };
-        let epoch = Arc::new(Epoch::default());
         let (issuer, algorithms) = (policy.issuer.clone(), policy.algorithms.clone());
         let keys = KeyCache::start(source, issuer, algorithms, schedule, Arc::clone(&epoch));
-        let revocations = Arc::new(Revocations::new(Arc::clone(&epoch)));
         let follow = |settings| {
             let around = Around {
                 issuer: policy.issuer.clone(),
@@ -75,6 +93,6 @@ impl Settings {
             Follower::start(settings, around)
         };
         let feed = feed.map(follow).transpose()?;
-        Ok(Issuer { policy, keys, revocations, epoch, feed })
+        Ok(Issuer { policy, keys, revocations, epoch, feed, introspection })
     }
 }

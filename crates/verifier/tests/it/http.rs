@@ -22,19 +22,30 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::issuer::{API, ISSUER, START, claims, key, set, token};
 
-const METADATA: &str = "/.well-known/oauth-authorization-server/realms/main";
+pub(crate) const METADATA: &str = "/.well-known/oauth-authorization-server/realms/main";
 const OPENID: &str = "/realms/main/.well-known/openid-configuration";
 
 /// A server for `id.example`: what it answers by path, where it is, and whom to trust for it.
-struct Server {
-    addr: SocketAddr,
-    pem: String,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) pem: String,
 }
 
 type Pages = Vec<(&'static str, u16, &'static str, String)>;
 
 impl Server {
     async fn start(pages: Pages) -> Self {
+        let pages: HashMap<_, _> = pages.into_iter().map(|(p, s, h, b)| (p, (s, h, b))).collect();
+        let pages = Arc::new(pages);
+        Self::serve(move |request| answer(pages.clone(), request)).await
+    }
+
+    /// A server that answers so.
+    pub(crate) async fn serve<A, F>(answer: A) -> Self
+    where
+        A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let certified = rcgen::generate_simple_self_signed(["id.example".to_owned()]).unwrap();
         let pem = certified.cert.pem();
         let private = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
@@ -48,14 +59,15 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let pages: HashMap<_, _> = pages.into_iter().map(|(p, s, h, b)| (p, (s, h, b))).collect();
-        let pages = Arc::new(pages);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, pages) = (acceptor.clone(), pages.clone());
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(socket).await else { return };
-                    let service = service_fn(move |request| answer(pages.clone(), request));
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let answered = answer(request.map(Body::new));
+                        async { Ok::<_, Infallible>(answered.await) }
+                    });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -78,8 +90,8 @@ impl Server {
 
 async fn answer(
     pages: Arc<HashMap<&'static str, (u16, &'static str, String)>>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+    request: Request<Body>,
+) -> Response<Body> {
     let response = match pages.get(request.uri().path()) {
         None => Response::builder().status(404).body(Body::empty()),
         Some((status, header, body)) => {
@@ -87,14 +99,14 @@ async fn answer(
             Response::builder().status(*status).header(name, value).body(body.clone().into())
         }
     };
-    Ok(response.unwrap())
+    response.unwrap()
 }
 
 fn metadata(issuer: &str, jwks_uri: &str) -> String {
     json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string()
 }
 
-const JSON: &str = "content-type: application/json";
+pub(crate) const JSON: &str = "content-type: application/json";
 
 #[tokio::test]
 async fn keys_are_found_through_the_metadata_and_a_token_verified() {

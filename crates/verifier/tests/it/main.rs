@@ -8,6 +8,7 @@ mod certificate;
 mod extractors;
 mod feed;
 mod http;
+mod introspection;
 mod issuer;
 mod issuers;
 mod known;

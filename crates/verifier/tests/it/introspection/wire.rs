@@ -1,0 +1,146 @@
+//! Questions over HTTP and TLS, to a server made here.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+use tokenry_core::Timestamp;
+use tokenry_verifier::{IntrospectionSettings, Rejection, Verifier, VerifierBuilder};
+
+use super::active;
+use crate::http::{JSON, METADATA, Server};
+use crate::issuer::{API, ISSUER, START};
+
+const NOW: Timestamp = Timestamp::from_secs(START);
+const SECRET: &str = "p%s+s w:\u{e4}";
+
+/// What a server was asked.
+type Seen = Arc<Mutex<Vec<(String, Option<String>, String)>>>;
+
+async fn served(metadata: serde_json::Value, status: u16) -> (Server, Seen) {
+    let seen = Seen::default();
+    let kept = Arc::clone(&seen);
+    let server = Server::serve(move |request: Request<Body>| {
+        let (kept, metadata) = (Arc::clone(&kept), metadata.to_string());
+        async move {
+            let answer = |status: u16, body: String| {
+                Response::builder().status(status).body(Body::from(body)).unwrap()
+            };
+            match request.uri().path() {
+                METADATA => answer(200, metadata),
+                "/introspect" => {
+                    let (parts, body) = request.into_parts();
+                    let header =
+                        |name: &str| Some(parts.headers.get(name)?.to_str().unwrap().to_owned());
+                    assert_eq!(parts.method, "POST");
+                    let content = header("content-type");
+                    assert_eq!(content.as_deref(), Some("application/x-www-form-urlencoded"));
+                    assert_eq!(header("accept").as_deref(), Some("application/json"));
+                    let body = to_bytes(body, 4096).await.unwrap();
+                    let body = String::from_utf8(body.to_vec()).unwrap();
+                    let asked = (parts.uri.to_string(), header("authorization"), body);
+                    kept.lock().unwrap().push(asked);
+                    answer(status, active().to_string())
+                }
+                _ => answer(404, String::new()),
+            }
+        }
+    })
+    .await;
+    (server, seen)
+}
+
+fn metadata() -> serde_json::Value {
+    json!({
+        "issuer": ISSUER, "jwks_uri": "https://id.example/keys",
+        "introspection_endpoint": "https://id.example/introspect",
+    })
+}
+
+fn trusting(server: &Server) -> VerifierBuilder {
+    Verifier::builder(ISSUER)
+        .audience(API)
+        .with_root_certificates(server.pem.clone())
+        .connect_to("id.example", server.addr)
+}
+
+#[tokio::test]
+async fn a_client_asks_with_its_secret_in_the_header_where_the_metadata_say() {
+    let (server, seen) = served(metadata(), 200).await;
+    let settings = IntrospectionSettings::basic("a:b", SECRET);
+    let verifier = trusting(&server).introspection(settings).build().unwrap();
+    let token = verifier.verify("a+b/c==", NOW).await.unwrap();
+    assert_eq!(token.client_id(), Some("billing"));
+    let asked = seen.lock().unwrap().clone();
+    let [(_, Some(authorization), body)] = asked.as_slice() else { panic!("{asked:?}") };
+    let pair = authorization.strip_prefix("Basic ").unwrap();
+    let pair = String::from_utf8(BASE64_STANDARD.decode(pair).unwrap()).unwrap();
+    assert_eq!(pair, "a%3Ab:p%25s%2Bs+w%3A%C3%A4");
+    assert_eq!(body, "token=a%2Bb%2Fc%3D%3D&token_type_hint=access_token");
+}
+
+#[tokio::test]
+async fn a_client_asks_with_its_secret_in_the_form_where_it_is_told() {
+    let (server, seen) = served(json!({}), 200).await;
+    let settings =
+        IntrospectionSettings::post("a&b", SECRET).endpoint("https://id.example/introspect?x=y");
+    let verifier = trusting(&server).introspection(settings).build().unwrap();
+    assert!(verifier.verify("opaque", NOW).await.is_ok());
+    let asked = seen.lock().unwrap().clone();
+    let body = "token=opaque&token_type_hint=access_token&client_id=a%26b\
+                &client_secret=p%25s%2Bs+w%3A%C3%A4";
+    assert_eq!(asked.len(), 1);
+    assert_eq!((asked[0].1.as_deref(), &*asked[0].2), (None, body));
+    assert!(asked[0].0.ends_with("/introspect?x=y"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn row_269_metadata_of_another_issuer_or_without_an_endpoint_are_503() {
+    let mut without = metadata();
+    without.as_object_mut().unwrap().remove("introspection_endpoint");
+    let mut other = metadata();
+    other["issuer"] = json!("https://other.example");
+    let mut plain = metadata();
+    plain["introspection_endpoint"] = json!("http://id.example/introspect");
+    for metadata in [without, other, plain] {
+        let (server, seen) = served(metadata.clone(), 200).await;
+        let settings = IntrospectionSettings::basic("api", "secret");
+        let verifier = trusting(&server).introspection(settings).build().unwrap();
+        let refused = verifier.verify("opaque", NOW).await;
+        assert!(matches!(refused, Err(Rejection::Unavailable { .. })), "{metadata}");
+        assert!(seen.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn another_status_than_200_says_nothing_whatever_stands_in_it() {
+    for status in [201, 204, 302, 401, 500] {
+        let (server, _) = served(metadata(), status).await;
+        let settings = IntrospectionSettings::basic("api", "secret");
+        let verifier = trusting(&server).introspection(settings).build().unwrap();
+        let refused = verifier.verify("opaque", NOW).await;
+        assert!(matches!(refused, Err(Rejection::Unavailable { .. })), "{status}");
+    }
+    assert!(JSON.contains("json"));
+}
+
+#[tokio::test]
+async fn row_254_neither_secret_nor_token_is_seen_anywhere() {
+    let settings = [
+        IntrospectionSettings::basic("api", "hunter2"),
+        IntrospectionSettings::post("api", "hunter2"),
+    ];
+    for settings in settings {
+        let shown =
+            format!("{settings:?} {:?}", Verifier::builder(ISSUER).introspection(settings.clone()));
+        let verifier =
+            Verifier::builder(ISSUER).audience(API).introspection(settings).build().unwrap();
+        let refused = verifier.verify("hunter2-token", NOW).await.unwrap_err();
+        let shown = format!("{shown} {verifier:?} {refused:?} {refused}");
+        let basic = BASE64_STANDARD.encode("api:hunter2");
+        assert!(!shown.contains("hunter2") && !shown.contains(&basic), "{shown}");
+    }
+}
