@@ -106,7 +106,7 @@ fn metadata(issuer: &str, jwks_uri: &str) -> String {
     json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string()
 }
 
-pub(crate) const JSON: &str = "content-type: application/json";
+const JSON: &str = "content-type: application/json";
 
 #[tokio::test]
 async fn keys_are_found_through_the_metadata_and_a_token_verified() {

@@ -7,7 +7,7 @@ use axum::body::to_bytes;
 use axum::http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 use tokenry_core::jose::{Algorithm, SigningKey};
-use tokenry_verifier::BuildError;
+use tokenry_verifier::{BuildError, IntrospectionSettings};
 
 use crate::issuer::{
     API, Answer, ISSUER, START, Source, answer, api, ask, builder, claims, claims_with, forge, key,
@@ -454,6 +454,16 @@ async fn row_254_a_token_is_never_logged() {
         for part in token.split('.') {
             assert!(!log.contains(part), "{log}");
         }
+    }
+    // Nor is one about which the issuer is asked, nor with which secret.
+    let introspection = IntrospectionSettings::basic("api", "hunter2")
+        .endpoint("https://id.example/introspect")
+        .deadline(Duration::ZERO);
+    let opaque = builder(&Source::with(&[&own])).introspection(introspection).build().unwrap();
+    assert_eq!(ask(&crate::issuer::api(opaque.layer()), "opaque-secret").await.0, 503);
+    assert!(log.text().contains("introspection failed"));
+    for part in ["opaque-secret", "hunter2", "YXBpOmh1bnRlcjI"] {
+        assert!(!log.text().contains(part), "{}", log.text());
     }
     // Nor are proofs; and the operator is told once what is missing.
     let pair = Pair { issuer: own, client: stranger };
