@@ -201,7 +201,7 @@ impl Verifier {
         let is_asked =
             |issuer: &&Issuer| issuer.introspection.as_ref().is_some_and(|it| it.is_for(text));
         match self.inner.issuers.iter().find(is_asked) {
-            Some(issuer) if is_opaque(text, error) => Ok(issuer.introspect(text, now).await?.token),
+            Some(issuer) if is_opaque(text) => Ok(issuer.introspect(text, now).await?.token),
             _ => Err(error.into()),
         }
     }

@@ -71,6 +71,18 @@ async fn a_question_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_is_no_outage() {
+    let word = Word::default();
+    word.reply("opaque", Reply::Down);
+    let api = api(&word.verifier());
+    for _ in 0..2 {
+        assert_eq!(ask(&api, "opaque").await.0, 503);
+    }
+    word.reply("opaque", Reply::Says(active()));
+    assert_eq!(ask(&api, "opaque").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_down_is_asked_less_and_less() {
     let word = Word::default();
     word.otherwise(Some(Reply::Down));

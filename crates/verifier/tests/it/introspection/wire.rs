@@ -1,6 +1,8 @@
 //! Questions over HTTP and TLS, to a server made here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
@@ -9,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tokenry_core::Timestamp;
 use tokenry_verifier::{IntrospectionSettings, Rejection, Verifier, VerifierBuilder};
+use tokio::task::JoinSet;
 
 use super::active;
 use crate::http::{METADATA, Server};
@@ -113,6 +116,46 @@ async fn row_269_metadata_of_another_issuer_or_without_an_endpoint_are_503() {
         assert!(matches!(refused, Err(Rejection::Unavailable { .. })), "{metadata}");
         assert!(seen.lock().unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_looked_up_once_and_again_when_it_has_moved() {
+    let (place, lookups) = (Arc::new(Mutex::new("one")), Arc::new(AtomicUsize::new(0)));
+    let served = (Arc::clone(&place), Arc::clone(&lookups));
+    let server = Server::serve(move |request: Request<Body>| {
+        let (place, lookups) = served.clone();
+        async move {
+            let place = *place.lock().unwrap();
+            let endpoint = format!("https://id.example/{place}");
+            let (status, body) = match request.uri().path() {
+                METADATA => {
+                    lookups.fetch_add(1, Ordering::Relaxed);
+                    let mut metadata = metadata();
+                    metadata["introspection_endpoint"] = json!(endpoint);
+                    (200, metadata)
+                }
+                path if endpoint.ends_with(path) => (200, active()),
+                _ => (404, json!({})),
+            };
+            Response::builder().status(status).body(Body::from(body.to_string())).unwrap()
+        }
+    })
+    .await;
+    // The keys are from elsewhere: they look for themselves.
+    let builder = trusting(&server).key_source(crate::issuer::Source::default());
+    let settings = IntrospectionSettings::basic("api", "secret");
+    let verifier = builder.introspection(settings.ttl(Duration::ZERO)).build().unwrap();
+    let mut requests = JoinSet::new();
+    for i in 0..20 {
+        let verifier = verifier.clone();
+        requests.spawn(async move { verifier.verify(&format!("opaque{i}"), NOW).await.is_ok() });
+    }
+    assert_eq!(requests.join_all().await, [true; 20]);
+    assert_eq!(lookups.load(Ordering::Relaxed), 1);
+    *place.lock().unwrap() = "two";
+    assert!(verifier.verify("opaque", NOW).await.is_err());
+    assert!(verifier.verify("opaque", NOW).await.is_ok());
+    assert_eq!(lookups.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
