@@ -261,6 +261,9 @@ pub enum BuildError {
     /// The revocation feed is to be asked for without an identifier, or without a secret.
     #[error("the revocation feed needs a client id and a secret")]
     NoFeedClient,
+    /// The issuer is to be asked about tokens while its feed is lost, and it is not said how.
+    #[error("to introspect tokens while the feed is lost, introspection has to be set")]
+    NoIntrospection,
     /// No issuer is given.
     #[error("no issuer is given")]
     NoIssuer,

@@ -73,8 +73,13 @@ impl Follower {
             WhenBehind::Refuse if self.standing.is_overdue() => {
                 Err(Rejection::FeedBehind { retry_after: self.standing.retry_after() })
             }
-            WhenBehind::Refuse | WhenBehind::Trust => Ok(()),
+            WhenBehind::Refuse | WhenBehind::Trust | WhenBehind::Introspect => Ok(()),
         }
+    }
+
+    /// Whether the issuer's word is needed on each token. It changes together with the epoch, too.
+    pub(crate) fn must_confirm(&self) -> bool {
+        self.when_behind == WhenBehind::Introspect && self.standing.is_overdue()
     }
 
     pub(crate) fn metrics(&self) -> FeedMetrics {

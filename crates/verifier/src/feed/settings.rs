@@ -31,6 +31,10 @@ pub enum WhenBehind {
     /// They are answered with 503 and `Retry-After`. The API then depends on its issuer: it is closed until the feed
     /// was heard for the first time, too.
     Refuse,
+    /// The issuer is asked about each (RFC 7662), and answers are kept as
+    /// [`introspection`](crate::VerifierBuilder::introspection) says, which has to be set. Where it does not answer either,
+    /// tokens are answered with 503.
+    Introspect,
 }
 
 /// How an issuer's revocation feed is followed.
@@ -47,7 +51,7 @@ pub enum WhenBehind {
 pub struct FeedSettings {
     origin: Origin,
     endpoint: Option<String>,
-    pub(super) when_behind: WhenBehind,
+    pub(crate) when_behind: WhenBehind,
     pub(super) max_silence: Duration,
     pub(super) randomness: Randomness,
 }

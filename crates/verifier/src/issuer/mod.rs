@@ -101,6 +101,7 @@ impl Issuer {
     /// Whether JWTs that are good by themselves are let in only with the issuer's word on them.
     pub(crate) fn must_confirm(&self) -> bool {
         self.introspection.as_ref().is_some_and(Introspection::is_for_all)
+            || self.feed.as_ref().is_some_and(Follower::must_confirm)
     }
 
     /// What is known now of a token that was found good before. `None`: it has to be checked anew.

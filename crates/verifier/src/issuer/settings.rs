@@ -9,7 +9,7 @@ use crate::cache::TokenCache;
 use crate::feed::{Around, Follower};
 use crate::introspection::{Introspection, IntrospectionSettings, Surroundings};
 use crate::keys::{HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule};
-use crate::{BuildError, Clock, FeedSettings, Policy};
+use crate::{BuildError, Clock, FeedSettings, Policy, WhenBehind};
 
 /// What was said about one issuer so far.
 pub(crate) struct Settings {
@@ -50,6 +50,10 @@ impl Settings {
         }
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
+        }
+        let asks = |feed: &FeedSettings| feed.when_behind == WhenBehind::Introspect;
+        if self.feed.as_ref().is_some_and(asks) && self.introspection.is_none() {
+            return Err(BuildError::NoIntrospection);
         }
         self.feed.as_ref().map_or(Ok(()), FeedSettings::check)
     }
