@@ -258,7 +258,7 @@ fn serving(realm: Realm) -> (&'static Serving, Request<Bytes>) {
             credential: credential(),
         };
         let changes = vec![Change::PutRealm(realm), Change::PutClient(client), credential];
-        store.change(changes, None).await.unwrap();
+        store.change(changes, None, Timestamp::EPOCH).await.unwrap();
         App::start(store, MasterKey::new(MASTER), Arc::new(Still), Limits::default()).await
     });
     let serving = kept(Serving { runtime, app: app.unwrap() });

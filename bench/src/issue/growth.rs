@@ -240,10 +240,10 @@ pub(super) async fn filled(bench: &Bench, clients: u64, realms: u64) -> Result<I
             },
         });
         if changes.len() as u64 >= CHANGES {
-            store.change(std::mem::take(&mut changes), None).await?;
+            store.change(std::mem::take(&mut changes), None, Timestamp::EPOCH).await?;
         }
     }
-    store.change(changes, None).await?;
+    store.change(changes, None, Timestamp::EPOCH).await?;
     Ok(installation)
 }
 

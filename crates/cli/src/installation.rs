@@ -9,6 +9,7 @@ use tokenry_store::{Change, OpenError, Revision, Snapshot, Store, StoreError};
 use crate::args::Global;
 use crate::config::{Config, master_key};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, quoted};
+use crate::edge;
 use crate::output::Output;
 
 /// The store and the master key, which belong together.
@@ -71,7 +72,7 @@ impl Installation {
         if self.snapshot.master_key_check.is_none() {
             changes.insert(0, Change::PutMasterKeyCheck(self.master.check()));
         }
-        self.store.change(changes, expected).await
+        self.store.change(changes, expected, edge::now()).await
     }
 
     /// Makes changes that build on what was read.
@@ -97,7 +98,7 @@ impl Installation {
         unseen: Diagnostic,
         what: &str,
     ) -> Diagnostic {
-        match self.store.change(vec![undo], expected).await {
+        match self.store.change(vec![undo], expected, edge::now()).await {
             Ok(_) => unseen.help(format!("nobody has seen it, so {what} was taken back")),
             Err(error) => unseen
                 .help(format!("nobody has seen it, and {what} could not be taken back: {error}")),

@@ -104,6 +104,8 @@ pub struct Family {
 pub struct Rotation {
     /// The realm of the family.
     pub realm: String,
+    /// The client whose family it is.
+    pub client: String,
     /// The family.
     pub family: FamilyId,
     /// The generation of the refresh token that was presented.
@@ -202,6 +204,7 @@ mod tests {
     fn row_117_without_grace_nothing_is_repeated() {
         let rotation = Rotation {
             realm: "r".into(),
+            client: "c".into(),
             family: FamilyId([0; 16]),
             presented: 0,
             now: Timestamp::from_secs(110),
@@ -242,6 +245,7 @@ mod tests {
         for (name, family, presented, expected) in cases {
             let rotation = Rotation {
                 realm: "r".into(),
+                client: "c".into(),
                 family: FamilyId([0; 16]),
                 presented,
                 now: Timestamp::from_secs(110),

@@ -145,7 +145,8 @@ impl App {
             Some(check) if check != master.check() => return Err(StartError::WrongMasterKey),
             Some(_) => {}
             None => {
-                store.change(vec![Change::PutMasterKeyCheck(master.check())], None).await?;
+                let check = vec![Change::PutMasterKeyCheck(master.check())];
+                store.change(check, None, clock.now()).await?;
             }
         }
         let app = Arc::new(Self {
@@ -250,7 +251,7 @@ impl App {
                 return Ok(());
             }
             // Another node may be at the same: whoever comes second starts again from what the first has made.
-            match self.store.change(changes, Some(directory.revision)).await {
+            match self.store.change(changes, Some(directory.revision), self.now()).await {
                 Ok(_) | Err(StoreError::Conflict) => self.rebuild().await?,
                 Err(error) => return Err(error.into()),
             }

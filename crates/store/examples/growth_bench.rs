@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokenry_core::Client;
 use tokenry_core::client::Credential;
 use tokenry_core::realm::Realm;
+use tokenry_core::{Client, Timestamp};
 use tokenry_store::sqlite::Options;
 use tokenry_store::{Change, Sqlite, Store};
 use tokio::time::Instant;
@@ -36,13 +36,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let realm: Realm = serde_json::from_value(
         json!({ "name": "r", "issuer": "https://r.example", "tokens": tokens }),
     )?;
-    store.change(vec![Change::PutRealm(realm)], None).await?;
+    store.change(vec![Change::PutRealm(realm)], None, Timestamp::EPOCH).await?;
 
     let mut storing = 0.0;
     for first in (0..count).step_by(usize::try_from(BATCH)?) {
         let batch = batch(first, count.min(first + BATCH))?;
         let start = Instant::now();
-        store.change(batch, None).await?;
+        store.change(batch, None, Timestamp::EPOCH).await?;
         storing += start.elapsed().as_secs_f64();
     }
     let size = std::fs::metadata(&path)?.len() >> 20;
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (what, is_new) in [("nothing", false), ("one client", true)] {
         let since = store.revision().await?;
         if is_new {
-            store.change(batch(0, 1)?, None).await?;
+            store.change(batch(0, 1)?, None, Timestamp::EPOCH).await?;
         }
         let start = Instant::now();
         store.touched(since).await?;

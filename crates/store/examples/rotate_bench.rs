@@ -66,7 +66,7 @@ impl Through {
         let realm: Realm = serde_json::from_str(
             r#"{"name":"r","issuer":"https://r.example","tokens":{"access":{"secs":300,"nanos":0}}}"#,
         )?;
-        store.change(vec![Change::PutRealm(realm)], None).await?;
+        store.change(vec![Change::PutRealm(realm)], None, Timestamp::EPOCH).await?;
         Ok(Self { store, counts: (0..TASKS).map(|_| 0).collect() })
     }
 
@@ -93,8 +93,8 @@ async fn refresh(store: Arc<Sqlite>, task: u64, from: u64, end: Instant) -> Resu
         let presented = u32::try_from(count / 1000).unwrap_or(u32::MAX);
         let now = Timestamp::from_secs(1_000_000 + count);
         let expires_at = now + Duration::from_secs(86_400);
-        let (realm, grace) = ("r".to_owned(), Duration::ZERO);
-        let rotation = Rotation { realm, family, presented, now, grace, expires_at };
+        let (realm, client, grace) = ("r".to_owned(), "c".to_owned(), Duration::ZERO);
+        let rotation = Rotation { realm, client, family, presented, now, grace, expires_at };
         match store.rotate(rotation).await {
             Ok(Rotated::Successor { .. }) => count += 1,
             other => return Err(format!("{other:?}")),

@@ -5,6 +5,7 @@
 
 mod memory;
 mod open;
+mod revocations;
 pub mod sqlite;
 mod touched;
 
@@ -22,6 +23,7 @@ use tokenry_core::{Client, Timestamp};
 
 pub use memory::Memory;
 pub use open::{OpenError, check_url, open, open_existing};
+pub use revocations::Logged;
 pub use sqlite::Sqlite;
 pub use touched::{Item, Touched};
 
@@ -62,24 +64,29 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The number of the last change; grows by every [`change`](Self::change), and by every revocation, of any process.
     async fn revision(&self) -> Result<Revision, StoreError>;
 
-    /// Makes all of these changes or none of them.
+    /// Makes all of these changes or none of them, and writes down which tokens they end
+    /// ([`revocations`](Self::revocations)).
     ///
     /// With `expected`, only if nothing else has changed since that revision; otherwise [`StoreError::Conflict`].
     async fn change(
         &self,
         changes: Vec<Change>,
         expected: Option<Revision>,
+        now: Timestamp,
     ) -> Result<Revision, StoreError>;
 
-    /// Uses up a refresh token, as [`Rotation::apply`] says, atomically and durably.
+    /// Uses up a refresh token, as [`Rotation::apply`] says, atomically and durably. Where that revokes its family, it is
+    /// written down ([`revocations`](Self::revocations)).
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError>;
 
-    /// Revokes a family of refresh tokens. `expires_at`: when none of its tokens can be valid any more.
+    /// Revokes a family of refresh tokens, and writes that down ([`revocations`](Self::revocations)). `client`: whose it
+    /// is; `expires_at`: when none of its tokens can be valid any more.
     ///
     /// Gives whether it was alive before.
     async fn revoke_family(
         &self,
         realm: &str,
+        client: &str,
         family: FamilyId,
         now: Timestamp,
         expires_at: Timestamp,
@@ -110,7 +117,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The opaque access token of this identifier, as long as it is held; whether it is still good is not looked at.
     async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError>;
 
-    /// Deletes what can no longer matter at `now`; gives how many rows.
+    /// What has ended tokens before their time, in the order in which it happened: up to `limit` rows after the one of
+    /// this number, whether that is still there or not.
+    ///
+    /// There is one row for each realm and each thing that ended: the last takes the place of those before. The newest row
+    /// is always there, once there was one. A row is written together with what causes it, and nothing that is written
+    /// later gets a lower number.
+    async fn revocations(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError>;
+
+    /// Deletes what can no longer matter at `now`; gives how many rows, not counting those of
+    /// [`revocations`](Self::revocations).
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 

@@ -14,9 +14,10 @@ use tokenry_core::realm::Realm;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
 
+use crate::revocations::{Before, Log, Was, endings, of_family, of_reuse};
 use crate::touched::{JOURNAL, Reach};
 use crate::{
-    Change, Item, Revision, Snapshot, Store, StoreError, Touched, Usage, missing_client,
+    Change, Item, Logged, Revision, Snapshot, Store, StoreError, Touched, Usage, missing_client,
     missing_realm,
 };
 
@@ -34,6 +35,7 @@ struct State {
     families: BTreeMap<(String, FamilyId), Family>,
     used_up: BTreeMap<(String, FamilyId), Timestamp>,
     tokens: BTreeMap<(String, FamilyId), StoredToken>,
+    revocations: Log,
 }
 
 /// Which revision has touched what.
@@ -210,6 +212,29 @@ impl Registry {
     }
 }
 
+impl Before for Registry {
+    fn realm(&self, name: &str) -> Result<Was<Realm>, StoreError> {
+        Ok(self.realms.get(name).cloned().into())
+    }
+
+    fn client(&self, realm: &str, id: &str) -> Result<Was<Client>, StoreError> {
+        Ok(self.clients.get(&(realm.to_owned(), id.to_owned())).cloned().into())
+    }
+
+    fn user(&self, realm: &str, name: &str) -> Result<Was<User>, StoreError> {
+        Ok(self.users.get(&(realm.to_owned(), name.to_owned())).cloned().into())
+    }
+
+    fn key(&self, realm: &str, kid: &str) -> Result<Was<KeyRecord>, StoreError> {
+        Ok(self.keys.get(&(realm.to_owned(), kid.to_owned())).cloned().into())
+    }
+
+    fn longest_access(&self, realm: &str) -> Result<Option<Duration>, StoreError> {
+        let own = self.clients.values().filter(|client| client.realm == realm);
+        Ok(own.filter_map(|client| client.access).max().map(round_up))
+    }
+}
+
 #[async_trait]
 impl Store for Memory {
     async fn load(&self) -> Result<Snapshot, StoreError> {
@@ -262,6 +287,7 @@ impl Store for Memory {
         &self,
         changes: Vec<Change>,
         expected: Option<Revision>,
+        now: Timestamp,
     ) -> Result<Revision, StoreError> {
         let mut state = self.state();
         if expected.is_some_and(|e| e != state.revision) {
@@ -271,8 +297,9 @@ impl Store for Memory {
             return Ok(state.revision);
         }
         let mut registry = state.registry.clone();
-        let mut removed = Vec::new();
+        let (mut removed, mut ended) = (Vec::new(), Vec::new());
         for change in &changes {
+            ended.extend(endings(&registry, change, now)?);
             if let Change::RemoveRealm { realm } = change {
                 removed.push(realm);
             }
@@ -280,6 +307,7 @@ impl Store for Memory {
         }
         let state = &mut *state;
         state.registry = registry;
+        ended.into_iter().for_each(|ending| state.revocations.write(ending, now));
         state.families.retain(|(realm, _), _| !removed.contains(&realm));
         state.used_up.retain(|(realm, _), _| !removed.contains(&realm));
         state.tokens.retain(|(realm, _), _| !removed.contains(&realm));
@@ -298,6 +326,8 @@ impl Store for Memory {
         let (family, rotated) = rotation.apply(known);
         state.families.insert(key, family);
         if rotated == Rotated::Reused {
+            let ending = of_reuse(&state.registry, &rotation, family.expires_at)?;
+            state.revocations.write(ending, rotation.now);
             state.bump();
         }
         Ok(rotated)
@@ -306,6 +336,7 @@ impl Store for Memory {
     async fn revoke_family(
         &self,
         realm: &str,
+        client: &str,
         family: FamilyId,
         now: Timestamp,
         expires_at: Timestamp,
@@ -317,7 +348,10 @@ impl Store for Memory {
         let before = *known;
         known.revoked_at = known.revoked_at.or(Some(now));
         known.expires_at = known.expires_at.max(expires_at);
-        if *known != before {
+        let after = *known;
+        if after != before {
+            let ending = of_family(realm, client, family, after.expires_at);
+            state.revocations.write(ending, now);
             state.bump();
         }
         Ok(before.revoked_at.is_none())
@@ -359,10 +393,19 @@ impl Store for Memory {
         Ok(self.state().tokens.get(&(realm.to_owned(), id)).cloned())
     }
 
+    async fn revocations(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        Ok(self.state().revocations.after(after, limit))
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut state = self.state();
         let count = |state: &State| state.families.len() + state.used_up.len() + state.tokens.len();
         let before = count(&state);
+        state.revocations.forget(now);
         state.families.retain(|_, f| f.expires_at > now);
         state.used_up.retain(|_, expires_at| *expires_at > now);
         state.tokens.retain(|_, token| token.expires_at > now);

@@ -185,7 +185,7 @@ async fn make_store(url: &str, master: &MasterKey) -> Result<(), Diagnostic> {
     let store =
         tokenry_store::open(url).await.map_err(|error| Diagnostic::error(error.to_string()))?;
     store
-        .change(vec![Change::PutMasterKeyCheck(master.check())], None)
+        .change(vec![Change::PutMasterKeyCheck(master.check())], None, edge::now())
         .await
         .map_err(|error| store_failed(&error))?;
     Ok(())

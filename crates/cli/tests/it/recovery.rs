@@ -82,7 +82,7 @@ impl Server {
             Change::PutClient(client),
             Change::PutCredential { realm: "r".into(), client: "acme".into(), credential },
         ];
-        store.change(changes, None).await.unwrap();
+        store.change(changes, None, Timestamp::EPOCH).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(1_700_000_000_000)));
         let (master, limits) = (MasterKey::new(MASTER), Limits::default());
         let app = App::start(Arc::clone(&store), master, clock.clone(), limits).await.unwrap();
@@ -108,7 +108,7 @@ impl Server {
     async fn revoke(&self, family: FamilyId) {
         let now = self.clock.now();
         let until = now + Duration::from_secs(86_400);
-        self.store.revoke_family("r", family, now, until).await.unwrap();
+        self.store.revoke_family("r", "acme", family, now, until).await.unwrap();
     }
 }
 

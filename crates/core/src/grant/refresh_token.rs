@@ -70,6 +70,7 @@ pub fn refresh_token(
         Rotate::Rotate => Refresh::Rotate {
             rotation: Rotation {
                 realm: realm.name.clone(),
+                client: token.client.clone(),
                 family: token.family,
                 presented: token.generation,
                 now,

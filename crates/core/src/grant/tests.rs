@@ -479,6 +479,7 @@ fn row_117_rotate_asks_the_store_to_use_the_token_up() {
     let again = house.at(secs(60)).ask(&refresh_form(&given(&issue))).unwrap();
     let rotation = Rotation {
         realm: "r".into(),
+        client: old.client.clone(),
         family: old.family,
         presented: 0,
         now: at,

@@ -173,7 +173,7 @@ impl Call<'_> {
             let (change, made) = plan(stored.as_ref())?;
             // RFC 9110 §13.2.1: preconditions come after all that would refuse the request anyway.
             precondition::check(&self.parts.headers, stored.as_ref())?;
-            match self.app.store.change(vec![change], Some(revision)).await {
+            match self.app.store.change(vec![change], Some(revision), self.now).await {
                 Ok(_) => {
                     self.app.client_changed(&name.realm, &name.id).await;
                     return Ok(made);

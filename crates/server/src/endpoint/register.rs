@@ -302,7 +302,7 @@ impl Walk<'_> {
     ///
     /// With `read_at`, only if nothing has changed since. Who comes second is told to come again.
     async fn change(&self, changes: Vec<Change>, read_at: Option<Revision>) -> Result<(), Failure> {
-        match self.app.store.change(changes, read_at).await {
+        match self.app.store.change(changes, read_at, self.now).await {
             Err(StoreError::Conflict) => return Err(Failure::Shed),
             changed => drop(self.stored(changed)?),
         }

@@ -59,7 +59,7 @@ impl Walk<'_> {
             }
             let over = token.is_some_and(|token| self.is_over(&token));
             if until > self.now {
-                self.end(id, until).await?;
+                self.end(id, &client.registration().id, until).await?;
             }
             Ok(if over { Met::Ended } else { Met::Good })
         };
@@ -90,9 +90,10 @@ impl Walk<'_> {
     }
 
     /// Remembers durably, and at once on this node, that what has this identifier is no longer good.
-    async fn end(&self, id: FamilyId, until: Timestamp) -> Result<(), Failure> {
+    async fn end(&self, id: FamilyId, client: &str, until: Timestamp) -> Result<(), Failure> {
         let realm = &self.state.realm.name;
-        self.app.store.revoke_family(realm, id, self.now, until).await.map_err(|error| {
+        let ended = self.app.store.revoke_family(realm, client, id, self.now, until).await;
+        ended.map_err(|error| {
             tracing::error!(%error, "revocation not stored");
             Failure::Unavailable("the store did not take a revocation")
         })?;

@@ -155,7 +155,7 @@ impl House {
                 _ => None,
             })
             .unwrap_or_default();
-        store.change(changes, None).await.unwrap();
+        store.change(changes, None, START).await.unwrap();
         let clock = Arc::new(Wound(AtomicU64::new(START.as_millis())));
         let master = MasterKey::new(MASTER);
         let app = {
@@ -167,7 +167,7 @@ impl House {
     }
 
     pub(crate) async fn change(&self, changes: Vec<Change>) {
-        self.store.change(changes, None).await.unwrap();
+        self.store.change(changes, None, self.app.now()).await.unwrap();
         self.app.reload().await.unwrap();
     }
 

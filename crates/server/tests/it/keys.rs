@@ -12,7 +12,7 @@ use tokenry_core::{Client, MasterKey, Realm};
 use tokenry_server::{App, Limits, StartError};
 use tokenry_store::{Change, Memory, Store};
 
-use crate::house::{House, billing, realm};
+use crate::house::{House, START, billing, realm};
 
 const CC: &str = "grant_type=client_credentials";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -120,7 +120,7 @@ async fn keys_survive_a_restart() {
 #[tokio::test]
 async fn two_nodes_that_start_at_once_agree_on_one_key() {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
-    store.change(vec![Change::PutRealm(realm())], None).await.unwrap();
+    store.change(vec![Change::PutRealm(realm())], None, START).await.unwrap();
     let start = || async {
         let clock = Arc::new(tokenry_server::SystemClock);
         App::start(store.clone(), MasterKey::new([1; 32]), clock, Limits::default()).await.unwrap()

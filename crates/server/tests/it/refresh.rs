@@ -248,7 +248,7 @@ async fn a_family_that_is_revoked_is_dead_in_every_policy() {
         let token = house.token(&billing(), CC).await.field("refresh_token");
         house
             .store
-            .revoke_family("r", family(&token), START, START + Duration::from_secs(9999))
+            .revoke_family("r", "billing", family(&token), START, START + Duration::from_secs(9999))
             .await
             .unwrap();
         house.app.reload().await.unwrap();
@@ -266,7 +266,7 @@ async fn a_family_that_another_node_revoked_is_dead_before_the_next_snapshot() {
     let first = house.token(&billing(), CC).await.field("refresh_token");
     let second = refresh(&house, &first).await.field("refresh_token");
     let end = START + Duration::from_secs(9999);
-    house.store.revoke_family("r", family(&second), START, end).await.unwrap();
+    house.store.revoke_family("r", "billing", family(&second), START, end).await.unwrap();
     for token in [&second, &first] {
         assert_eq!(refresh(&house, token).await.refusal(), refusal(400, "invalid_grant"));
     }

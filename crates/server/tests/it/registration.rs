@@ -340,14 +340,14 @@ async fn what_an_operator_has_done_a_registration_does_not_undo() {
     let stored = || async { house.store.client("r", &id).await.unwrap().unwrap() };
     // The audience is narrowed; the store knows it, this node's memory not yet.
     let narrowed = Client { audience: vec!["https://one.example".into()], ..stored().await };
-    house.store.change(vec![Change::PutClient(narrowed)], None).await.unwrap();
+    house.store.change(vec![Change::PutClient(narrowed)], None, START).await.unwrap();
     let renamed = json!({ "client_id": id, "client_name": "b" });
     let put = send(&house, Method::PUT, &path, &token, &renamed).await;
     assert_eq!(put.status, StatusCode::OK, "{}", put.text);
     assert_eq!(stored().await.audience, ["https://one.example"]);
     // It is disabled: it manages nothing any more, and stays disabled.
     let disabled = Client { enabled: false, ..stored().await };
-    house.store.change(vec![Change::PutClient(disabled)], None).await.unwrap();
+    house.store.change(vec![Change::PutClient(disabled)], None, START).await.unwrap();
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let answer = send(&house, method, &path, &token, &renamed).await;
         assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
@@ -355,7 +355,7 @@ async fn what_an_operator_has_done_a_registration_does_not_undo() {
     assert!(!stored().await.enabled);
     // It is removed: it does not come back.
     let removed = Change::RemoveClient { realm: "r".into(), client: id.clone() };
-    house.store.change(vec![removed], None).await.unwrap();
+    house.store.change(vec![removed], None, START).await.unwrap();
     let answer = send(&house, Method::PUT, &path, &token, &renamed).await;
     assert_eq!(answer.refusal(), refusal(401, "invalid_token"));
     assert_eq!(house.store.client("r", &id).await.unwrap(), None);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::house::{MASTER, SECRET, client, credential, put_credential, realm};
+use crate::house::{MASTER, SECRET, START, client, credential, put_credential, realm};
 
 /// Far longer than anything here takes, far shorter than what would happen without the limit in question.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ async fn start_with(limits: Limits, tls: Option<Tls>) -> Running {
 
 pub(crate) async fn start_of(changes: Vec<Change>, limits: Limits, tls: Option<Tls>) -> Running {
     let store = Arc::new(Memory::new());
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, START).await.unwrap();
     let app =
         App::start(store, MasterKey::new(MASTER), Arc::new(SystemClock), limits).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -313,7 +313,7 @@ async fn connections_are_answered_on_threads_of_their_own() {
         Change::PutClient(client("billing")),
         put_credential("billing", credential("cred-001", SECRET)),
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, START).await.unwrap();
     let app = App::start(store, MasterKey::new(MASTER), Arc::new(SystemClock), Limits::default());
     let app = app.await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 use tokenry_core::opaque::StoredToken;
 use tokenry_core::{Client, Timestamp};
-use tokenry_store::{Change, Memory, Revision, Snapshot, Store, StoreError, Touched};
+use tokenry_store::{Change, Logged, Memory, Revision, Snapshot, Store, StoreError, Touched};
 
 /// A store that counts look-ups of clients, can be switched off, and can be behind with revocations.
 #[derive(Debug, Default)]
@@ -81,8 +81,9 @@ impl Store for Watched {
         &self,
         changes: Vec<Change>,
         expected: Option<Revision>,
+        now: Timestamp,
     ) -> Result<Revision, StoreError> {
-        self.up()?.change(changes, expected).await
+        self.up()?.change(changes, expected, now).await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
@@ -92,11 +93,12 @@ impl Store for Watched {
     async fn revoke_family(
         &self,
         realm: &str,
+        client: &str,
         family: FamilyId,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.up()?.revoke_family(realm, family, now, expires_at).await
+        self.up()?.revoke_family(realm, client, family, now, expires_at).await
     }
 
     async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError> {
@@ -123,6 +125,14 @@ impl Store for Watched {
 
     async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError> {
         self.up()?.token(realm, id).await
+    }
+
+    async fn revocations(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.up()?.revocations(after, limit).await
     }
 
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -132,13 +132,20 @@ pub(super) fn usage(conn: &Connection, realm: &str) -> Result<Option<Usage>, Sto
         last = name;
     }
     algorithms.sort_unstable();
-    let longest_access = conn
-        .prepare_cached(LONGEST_ACCESS)
-        .and_then(|mut s| s.query_row([realm], |row| row.get::<_, i64>(0)).optional())
-        .map_err(failed)?
-        .map(|millis| Duration::from_millis(millis.unsigned_abs()));
+    let longest_access = longest_access(conn, realm)?;
     let has_any = !algorithms.is_empty() || longest_access.is_some();
     Ok(has_any.then(|| Usage { realm: realm.to_owned(), algorithms, longest_access }))
+}
+
+/// The longest lifetime of an access token that a client of the realm has of its own.
+pub(super) fn longest_access(
+    conn: &Connection,
+    realm: &str,
+) -> Result<Option<Duration>, StoreError> {
+    let longest = conn
+        .prepare_cached(LONGEST_ACCESS)
+        .and_then(|mut s| s.query_row([realm], |row| row.get::<_, i64>(0)).optional());
+    Ok(longest.map_err(failed)?.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
 /// Stands before every client: none has an empty realm or identifier.
@@ -151,7 +158,7 @@ fn rows_of(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{Options, file, journal};
+    use crate::sqlite::{Options, file, journal, revocations};
 
     /// How SQLite goes about a statement.
     fn plan(conn: &Connection, sql: &str) -> Vec<String> {
@@ -165,7 +172,7 @@ mod tests {
     fn no_statement_that_a_server_waits_for_scans_or_sorts() {
         let directory = tempfile::tempdir().unwrap();
         let conn = file::open(&directory.path().join("t.db"), &Options::default()).unwrap();
-        for sql in [ONE, PAGE, CREDENTIALS, IDS, NEXT_SIGNING, LONGEST_ACCESS] {
+        for sql in [ONE, PAGE, CREDENTIALS, IDS, NEXT_SIGNING, LONGEST_ACCESS, revocations::AFTER] {
             let plan = plan(&conn, sql);
             let is_search = |step: &String| step.starts_with("SEARCH ");
             assert!(!plan.is_empty() && plan.iter().all(is_search), "{sql}: {plan:?}");

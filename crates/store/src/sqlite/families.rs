@@ -6,7 +6,9 @@ use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 
 use super::journal::bump;
 use super::registry::missing_parent;
+use super::revocations::{self, Stored};
 use super::{failed, from_millis, millis};
+use crate::revocations::{of_family, of_reuse};
 use crate::{StoreError, missing_realm};
 
 /// [`Rotation::apply`] as one statement. Right-hand sides see the row as it was.
@@ -30,7 +32,7 @@ const ROTATE: &str = "
             WHEN generation = ?3 + 1 AND rotated_at >= ?6 THEN expires_at
             ELSE max(expires_at, ?7) END
     WHERE revoked_at IS NULL
-    RETURNING generation, rotated_at, revoked_at";
+    RETURNING generation, rotated_at, revoked_at, expires_at";
 
 /// Gives a row where the family was alive before.
 const REVOKE: &str = "
@@ -40,7 +42,7 @@ const REVOKE: &str = "
         revoked_at = :now,
         expires_at = max(expires_at, :expires_at)
     WHERE revoked_at IS NULL
-    RETURNING 1";
+    RETURNING expires_at";
 
 const REMEMBER_LONGER: &str = "
     UPDATE families SET expires_at = :expires_at
@@ -60,8 +62,9 @@ pub(super) fn rotate(conn: &Connection, rotation: &Rotation) -> Result<Rotated, 
                 millis(rotation.expires_at),
             ],
             |row| {
-                let rotated_at = from_millis(row.get(1)?);
-                Ok((row.get(0)?, rotated_at, row.get::<_, Option<i64>>(2)?.is_some()))
+                let (rotated_at, expires_at) = (from_millis(row.get(1)?), from_millis(row.get(3)?));
+                let revoked = row.get::<_, Option<i64>>(2)?.is_some();
+                Ok((row.get(0)?, rotated_at, revoked.then_some(expires_at)))
             },
         )
         // To the end of the rows: only there does SQLite check the foreign key.
@@ -69,45 +72,61 @@ pub(super) fn rotate(conn: &Connection, rotation: &Rotation) -> Result<Rotated, 
         .map_err(|e| missing_parent(e, || missing_realm(&rotation.realm)))?;
     match after.first() {
         None => Ok(Rotated::Revoked),
-        Some((_, _, true)) => {
+        Some((_, _, Some(expires_at))) => {
+            let ending = of_reuse(&Stored(conn), rotation, *expires_at)?;
+            revocations::write(conn, &ending, rotation.now)?;
             bump(conn)?;
             Ok(Rotated::Reused)
         }
-        Some(&(generation, rotated_at, false)) => Ok(Rotated::Successor { generation, rotated_at }),
+        Some(&(generation, rotated_at, None)) => Ok(Rotated::Successor { generation, rotated_at }),
     }
 }
 
 pub(super) fn revoke(
     conn: &Connection,
     realm: &str,
+    client: &str,
     family: FamilyId,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let (now, expires_at) = (millis(now), millis(expires_at));
     let mut statement = conn.prepare_cached(REVOKE).map_err(failed)?;
-    let was_alive = !statement
+    let was_alive = statement
         .query_map(
-            named_params! { ":realm": realm, ":id": family.0, ":now": now, ":expires_at": expires_at },
-            |_| Ok(()),
+            named_params! {
+                ":realm": realm, ":id": family.0, ":now": millis(now), ":expires_at": millis(expires_at),
+            },
+            |row| Ok(from_millis(row.get(0)?)),
         )
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
-        .map_err(|e| missing_parent(e, || missing_realm(realm)))?
-        .is_empty();
-    let changed = was_alive
-        || conn
-            .prepare_cached(REMEMBER_LONGER)
-            .and_then(|mut s| {
-                s.execute(
-                    named_params! { ":realm": realm, ":id": family.0, ":expires_at": expires_at },
-                )
-            })
-            .map_err(failed)?
-            > 0;
-    if changed {
+        .map_err(|e| missing_parent(e, || missing_realm(realm)))?;
+    let until = match was_alive.first() {
+        Some(until) => Some(*until),
+        None => remember_longer(conn, realm, family, expires_at)?.then_some(expires_at),
+    };
+    if let Some(until) = until {
+        revocations::write(conn, &of_family(realm, client, family, until), now)?;
         bump(conn)?;
     }
-    Ok(was_alive)
+    Ok(!was_alive.is_empty())
+}
+
+/// Gives whether that is longer than before.
+fn remember_longer(
+    conn: &Connection,
+    realm: &str,
+    family: FamilyId,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let rows = conn
+        .prepare_cached(REMEMBER_LONGER)
+        .and_then(|mut s| {
+            s.execute(
+                named_params! { ":realm": realm, ":id": family.0, ":expires_at": millis(until) },
+            )
+        })
+        .map_err(failed)?;
+    Ok(rows > 0)
 }
 
 pub(super) fn family(

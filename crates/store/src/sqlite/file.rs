@@ -27,7 +27,7 @@ const READER_CACHE_KIB: i32 = 2 << 10;
 const SWITCHES: u32 = 16;
 
 /// How many statements are kept prepared: more than there are in this crate.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 
 /// Opens the file for writing, as the one connection that also creates and migrates.
 pub(super) fn open(path: &Path, options: &Options) -> Result<Connection, OpenError> {

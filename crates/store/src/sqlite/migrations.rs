@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_clients_as_needed.sql"),
     include_str!("migrations/0003_used_up.sql"),
     include_str!("migrations/0004_opaque_tokens.sql"),
+    include_str!("migrations/0005_revocations.sql"),
 ];
 
 /// "tkry" in the file's header says whose tables these are.
@@ -92,8 +93,10 @@ fn apply(conn: &Connection, path: &Path, known: &[&str]) -> Result<(), OpenError
 mod tests {
     use std::time::Duration;
 
+    use tokenry_core::Timestamp;
     use tokenry_core::family::FamilyId;
     use tokenry_core::jose::Algorithm;
+    use tokenry_core::revocation::{Ended, Revocation};
 
     use super::*;
     use crate::sqlite::Options;
@@ -179,8 +182,13 @@ mod tests {
         // Of what came before, nothing is known.
         assert_eq!(store.touched(Revision(40)).await.unwrap().what, None);
         assert_eq!(store.touched(Revision(41)).await.unwrap().what, Some(vec![]));
+        let told = store.revocations(None, 9).await.unwrap();
+        let ended: Vec<_> = told.iter().map(|row| (row.number, &row.revocation)).collect();
+        let id = FamilyId(2_u128.to_be_bytes());
+        let until = Timestamp::from_secs(1);
+        assert_eq!(ended, [(1, &Revocation { ended: Ended::Token(id), until })]);
         let removal = Change::RemoveClient { realm: "r".to_owned(), client: "own".to_owned() };
-        store.change(vec![removal], Some(Revision(41))).await.unwrap();
+        store.change(vec![removal], Some(Revision(41)), Timestamp::EPOCH).await.unwrap();
         assert_eq!(store.outline().await.unwrap().usage, []);
         assert_eq!(store.touched(Revision(41)).await.unwrap().what.unwrap().len(), 1);
     }

@@ -10,6 +10,7 @@ mod journal;
 mod migrations;
 mod opaque_tokens;
 mod registry;
+mod revocations;
 mod used_up;
 mod writer;
 
@@ -27,7 +28,7 @@ use tokio::sync::Semaphore;
 
 use self::families::Key;
 use self::writer::Writer;
-use crate::{Change, OpenError, Revision, Snapshot, Store, StoreError, Touched};
+use crate::{Change, Logged, OpenError, Revision, Snapshot, Store, StoreError, Touched};
 
 /// How many connections read at once: reading is a few point queries where the server does not hold a client, and whole
 /// tables only at start, after changes and for administration.
@@ -178,8 +179,9 @@ impl Store for Sqlite {
         &self,
         changes: Vec<Change>,
         expected: Option<Revision>,
+        now: Timestamp,
     ) -> Result<Revision, StoreError> {
-        self.writer.write(move |conn| registry::change(conn, &changes, expected)).await
+        self.writer.write(move |conn| registry::change(conn, &changes, expected, now)).await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
@@ -189,12 +191,16 @@ impl Store for Sqlite {
     async fn revoke_family(
         &self,
         realm: &str,
+        client: &str,
         family: FamilyId,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let realm = realm.to_owned();
-        self.writer.write(move |conn| families::revoke(conn, &realm, family, now, expires_at)).await
+        let (realm, client) = (realm.to_owned(), client.to_owned());
+        let work = move |conn: &Connection| {
+            families::revoke(conn, &realm, &client, family, now, expires_at)
+        };
+        self.writer.write(work).await
     }
 
     async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError> {
@@ -227,8 +233,19 @@ impl Store for Sqlite {
         self.read(move |conn| opaque_tokens::token(conn, &realm, id)).await
     }
 
+    async fn revocations(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.read(move |conn| revocations::after(conn, after, limit)).await
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut deleted = 0;
+        while self.read(move |conn| revocations::any_expired(conn, now)).await? {
+            self.writer.write(move |conn| revocations::forget(conn, now, FORGET)).await?;
+        }
         while self.read(move |conn| opaque_tokens::any_expired(conn, now)).await? {
             deleted +=
                 self.writer.write(move |conn| opaque_tokens::forget(conn, now, FORGET)).await?;

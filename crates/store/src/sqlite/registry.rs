@@ -3,9 +3,11 @@
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokenry_core::Realm;
+use tokenry_core::{Realm, Timestamp};
 
+use super::revocations::{self, Stored};
 use super::{clients, failed, families, journal};
+use crate::revocations::endings;
 use crate::touched::Reach;
 use crate::{Change, Revision, Snapshot, StoreError, missing_client, missing_realm};
 
@@ -77,6 +79,7 @@ pub(super) fn change(
     conn: &Connection,
     changes: &[Change],
     expected: Option<Revision>,
+    now: Timestamp,
 ) -> Result<Revision, StoreError> {
     let current = revision(conn)?;
     if expected.is_some_and(|e| e != current) {
@@ -88,7 +91,7 @@ pub(super) fn change(
     // Other requests have written in the same transaction, and stay. What is no refusal of ours spoils all of it, and
     // SQLite may have rolled it back already.
     execute(conn, "SAVEPOINT change", [])?;
-    match changes.iter().try_for_each(|change| make(conn, change)) {
+    match changes.iter().try_for_each(|change| end_and_make(conn, change, now)) {
         Ok(()) => {
             let revision = journal::note(conn, &Reach::of(changes))?;
             execute(conn, "RELEASE change", [])?;
@@ -101,6 +104,14 @@ pub(super) fn change(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Writes down what a change ends, and makes it.
+fn end_and_make(conn: &Connection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
+    for ending in endings(&Stored(conn), change, now)? {
+        revocations::write(conn, &ending, now)?;
+    }
+    make(conn, change)
 }
 
 fn make(conn: &Connection, change: &Change) -> Result<(), StoreError> {

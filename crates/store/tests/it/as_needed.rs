@@ -60,8 +60,8 @@ async fn an_outline_is_everything_but_the_clients(store: AnyStore) {
         Change::PutKey(key("r", "k")),
         own("r", "c", Some(Algorithm::Es384), None),
     ];
-    store.change(changes, None).await.unwrap();
-    store.revoke_family("r", family(1), at(1), at(9)).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
+    store.revoke_family("r", "c", family(1), at(1), at(9)).await.unwrap();
     let whole = store.load().await.unwrap();
     assert_eq!(whole.clients.len(), 1);
     let expected = Snapshot { clients: vec![], ..whole };
@@ -81,7 +81,7 @@ async fn usage_is_what_clients_have_of_their_own(store: AnyStore) {
         own("plain", "a", None, None),
         own("s", "a", None, secs(0)),
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let expected = [
         Usage {
             realm: "r".into(),
@@ -102,14 +102,14 @@ async fn usage_goes_with_the_clients(store: AnyStore) {
         own("r", "b", Some(Algorithm::Es256), None),
         own("s", "a", Some(Algorithm::Rs256), long),
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let changes = vec![
         own("r", "a", None, None),
         Change::RemoveClient { realm: "r".into(), client: "b".into() },
         Change::RemoveRealm { realm: "s".into() },
         Change::PutRealm(realm("s")),
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     assert_eq!(store.outline().await.unwrap().usage, []);
 }
 
@@ -122,12 +122,12 @@ async fn an_access_lifetime_is_rounded_up_and_never_down(store: AnyStore) {
         (Duration::new(7, 999_999_999), Duration::from_millis(8000)),
     ];
     for (access, expected) in cases {
-        store.change(vec![own("r", "c", None, Some(access))], None).await.unwrap();
+        store.change(vec![own("r", "c", None, Some(access))], None, at(1)).await.unwrap();
         let usage = store.outline().await.unwrap().usage;
         assert_eq!(usage[0].longest_access, Some(expected), "{access:?}");
     }
     for access in [Duration::from_secs(u64::MAX), Duration::MAX] {
-        store.change(vec![own("r", "c", None, Some(access))], None).await.unwrap();
+        store.change(vec![own("r", "c", None, Some(access))], None, at(1)).await.unwrap();
         let longest = store.outline().await.unwrap().usage[0].longest_access.unwrap();
         assert!(longest > Duration::from_secs(86_400 * 366 * 200_000_000), "{longest:?}");
     }
@@ -150,7 +150,7 @@ async fn a_client_is_found_with_its_own_credentials(store: AnyStore) {
             credential: credential("4"),
         },
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let found = async |realm, id| store.client(realm, id).await.unwrap();
     assert_eq!(found("r", "c").await, Some(client("r", "c", &["1", "2"])));
     assert_eq!(found("s", "c").await, Some(client("s", "c", &["4"])));
@@ -160,10 +160,10 @@ async fn a_client_is_found_with_its_own_credentials(store: AnyStore) {
     }
     let remove =
         Change::RemoveCredential { realm: "r".into(), client: "c".into(), credential: "1".into() };
-    store.change(vec![remove], None).await.unwrap();
+    store.change(vec![remove], None, at(1)).await.unwrap();
     assert_eq!(found("r", "c").await, Some(client("r", "c", &["2"])));
     let remove = Change::RemoveClient { realm: "r".into(), client: "c".into() };
-    store.change(vec![remove], None).await.unwrap();
+    store.change(vec![remove], None, at(1)).await.unwrap();
     assert_eq!(found("r", "c").await, None);
 }
 
@@ -181,7 +181,7 @@ async fn pages_follow_one_another_in_order_without_gap_or_repetition(store: AnyS
             changes.push(Change::PutCredential { realm, client, credential });
         }
     }
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let all = store.load().await.unwrap().clients;
     assert_eq!(all.len(), 27);
     assert!(all.iter().is_sorted_by_key(|c| (&c.realm, &c.id)));
@@ -210,7 +210,7 @@ async fn pages_follow_one_another_in_order_without_gap_or_repetition(store: AnyS
 
 async fn a_page_begins_after_a_client_that_is_gone(store: AnyStore) {
     make_realms(&*store, &["r", "s"]).await;
-    store.change(vec![put("r", "a"), put("r", "c"), put("s", "a")], None).await.unwrap();
+    store.change(vec![put("r", "a"), put("r", "c"), put("s", "a")], None, at(1)).await.unwrap();
     for (after, expected) in [
         (("r", ""), vec!["a", "c", "a"]),
         (("r", "b"), vec!["c", "a"]),
@@ -247,7 +247,7 @@ async fn each_change_is_told_as_what_it_touches(store: AnyStore) {
     ];
     let mut since = store.revision().await.unwrap();
     for (change, expected) in cases {
-        let revision = store.change(vec![change.clone()], None).await.unwrap();
+        let revision = store.change(vec![change.clone()], None, at(1)).await.unwrap();
         let expected = Touched { revision, what: Some(expected) };
         assert_eq!(store.touched(since).await.unwrap(), expected, "{change:?}");
         let nothing = Touched { revision, what: Some(vec![]) };
@@ -263,7 +263,7 @@ async fn a_change_of_something_of_its_own_concerns_the_realm_too(store: AnyStore
     let day = Some(Duration::from_secs(86_400));
     for change in [own("r", "a", Some(Algorithm::Rs256), None), own("r", "a", None, day)] {
         let since = store.revision().await.unwrap();
-        store.change(vec![change], None).await.unwrap();
+        store.change(vec![change], None, at(1)).await.unwrap();
         let what = store.touched(since).await.unwrap().what;
         assert_eq!(what, Some(vec![item("r", "a"), Item::Rest]));
     }
@@ -272,9 +272,9 @@ async fn a_change_of_something_of_its_own_concerns_the_realm_too(store: AnyStore
 async fn what_was_touched_twice_is_told_once(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
     let since = store.revision().await.unwrap();
-    store.change(vec![put("r", "a"), add("a", "1"), put("r", "b")], None).await.unwrap();
+    store.change(vec![put("r", "a"), add("a", "1"), put("r", "b")], None, at(1)).await.unwrap();
     let between = store.revision().await.unwrap();
-    store.change(vec![put("r", "a"), add("a", "2"), add("a", "3")], None).await.unwrap();
+    store.change(vec![put("r", "a"), add("a", "2"), add("a", "3")], None, at(1)).await.unwrap();
     let what = async |since| store.touched(since).await.unwrap().what.unwrap();
     assert_eq!(what(since).await, [item("r", "a"), item("r", "b")]);
     assert_eq!(what(between).await, [item("r", "a")]);
@@ -284,11 +284,11 @@ async fn what_was_refused_touches_nothing(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
     let revision = store.revision().await.unwrap();
     let missing = vec![put("r", "a"), Change::PutUser(user("nowhere", "u"))];
-    store.change(missing, None).await.unwrap_err();
-    store.change(vec![put("r", "a")], Some(Revision(99))).await.unwrap_err();
+    store.change(missing, None, at(1)).await.unwrap_err();
+    store.change(vec![put("r", "a")], Some(Revision(99)), at(1)).await.unwrap_err();
     let removal = vec![Change::RemoveRealm { realm: "r".into() }, put("r", "a")];
-    store.change(removal, None).await.unwrap_err();
-    store.change(vec![], None).await.unwrap();
+    store.change(removal, None, at(1)).await.unwrap_err();
+    store.change(vec![], None, at(1)).await.unwrap();
     let nothing = Touched { revision, what: Some(vec![]) };
     assert_eq!(store.touched(revision).await.unwrap(), nothing);
 }
@@ -302,20 +302,20 @@ async fn a_rotation_touches_nothing_and_a_revocation_the_rest(store: AnyStore) {
     store.rotate(rotation(family(1), 9, at(100))).await.unwrap();
     assert_eq!(what().await, [Item::Rest]);
     let since = store.revision().await.unwrap();
-    store.revoke_family("r", family(2), at(100), at(200)).await.unwrap();
+    store.revoke_family("r", "c", family(2), at(100), at(200)).await.unwrap();
     assert_eq!(store.touched(since).await.unwrap().what, Some(vec![Item::Rest]));
 }
 
 async fn a_removed_realm_touches_everything(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
-    store.change(vec![put("r", "a")], None).await.unwrap();
+    store.change(vec![put("r", "a")], None, at(1)).await.unwrap();
     let since = store.revision().await.unwrap();
     // At once another one of its name: whoever holds the client "a" must not take it for a client of this one.
     let anew = vec![Change::RemoveRealm { realm: "r".into() }, Change::PutRealm(realm("r"))];
-    let revision = store.change(anew, None).await.unwrap();
+    let revision = store.change(anew, None, at(1)).await.unwrap();
     assert_eq!(store.client("r", "a").await.unwrap(), None);
     assert_eq!(store.touched(since).await.unwrap(), Touched { revision, what: None });
-    store.change(vec![put("r", "b")], None).await.unwrap();
+    store.change(vec![put("r", "b")], None, at(1)).await.unwrap();
     assert_eq!(store.touched(since).await.unwrap().what, None);
     assert_eq!(store.touched(revision).await.unwrap().what, Some(vec![item("r", "b")]));
 }
@@ -326,16 +326,16 @@ async fn a_change_of_very_many_clients_touches_everything(store: AnyStore) {
     let since = store.revision().await.unwrap();
     let mut many = put(1000);
     many.extend((0..1000).map(|i| add(&format!("{i:05}"), "1")));
-    let revision = store.change(many, None).await.unwrap();
+    let revision = store.change(many, None, at(1)).await.unwrap();
     let what = store.touched(since).await.unwrap().what.unwrap();
     assert_eq!(what.len(), 1000);
     assert_eq!(what[999], item("r", "00999"));
-    let after = store.change(put(1001), None).await.unwrap();
+    let after = store.change(put(1001), None, at(1)).await.unwrap();
     for since in [since, revision] {
         assert_eq!(store.touched(since).await.unwrap(), Touched { revision: after, what: None });
     }
     assert_eq!(store.touched(after).await.unwrap().what, Some(vec![]));
-    store.change(vec![Change::PutUser(user("r", "u"))], None).await.unwrap();
+    store.change(vec![Change::PutUser(user("r", "u"))], None, at(1)).await.unwrap();
     assert_eq!(store.touched(after).await.unwrap().what, Some(vec![Item::Rest]));
 }
 
@@ -346,17 +346,17 @@ async fn what_was_too_long_ago_is_not_known(store: AnyStore) {
     };
     let mut revisions = vec![store.revision().await.unwrap()];
     for batch in 0..10 {
-        revisions.push(store.change(put(batch * 1000, 1000), None).await.unwrap());
+        revisions.push(store.change(put(batch * 1000, 1000), None, at(1)).await.unwrap());
     }
     let what = async |since| store.touched(since).await.unwrap().what;
     assert_eq!(what(revisions[0]).await.map(|items| items.len()), Some(10_000), "just full");
     // One more: the first batch is known in part only, and that is as good as not at all.
-    store.change(put(20_000, 1), None).await.unwrap();
+    store.change(put(20_000, 1), None, at(1)).await.unwrap();
     assert_eq!(what(revisions[0]).await, None);
     assert_eq!(what(revisions[1]).await.map(|items| items.len()), Some(9001));
-    store.change(put(20_001, 999), None).await.unwrap();
+    store.change(put(20_001, 999), None, at(1)).await.unwrap();
     assert_eq!(what(revisions[1]).await.map(|items| items.len()), Some(10_000));
-    store.change(put(20_000, 1), None).await.unwrap();
+    store.change(put(20_000, 1), None, at(1)).await.unwrap();
     assert_eq!(what(revisions[1]).await, None);
     let known = what(revisions[2]).await.unwrap();
     assert_eq!(known.len(), 9000);
@@ -439,7 +439,7 @@ async fn a_copy_kept_by_what_was_touched_is_what_is_stored(store: AnyStore) {
             }),
         };
         // Some are refused, since there is no such realm or client.
-        let _ = store.change(vec![change], None).await;
+        let _ = store.change(vec![change], None, at(1)).await;
         // One looks often, the other one seldom.
         for (copy, every) in copies.iter_mut().zip([1, 7]) {
             if step % every != 0 {

@@ -90,7 +90,7 @@ async fn what_was_put_is_loaded(store: AnyStore) {
         Change::PutUser(user("r", "u")),
         Change::PutKey(key("r", "k")),
     ];
-    let revision = store.change(changes, None).await.unwrap();
+    let revision = store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap();
     assert_eq!(found.revision, revision);
     assert_eq!(found.master_key_check, Some([9; 32]));
@@ -125,7 +125,7 @@ async fn putting_again_replaces(store: AnyStore) {
         Change::PutMasterKeyCheck([1; 32]),
         Change::PutMasterKeyCheck([2; 32]),
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap();
     assert_eq!(found.realms, [newer]);
     assert_eq!(found.users, [disabled]);
@@ -145,7 +145,7 @@ async fn a_replaced_client_keeps_its_credentials(store: AnyStore) {
     disabled.enabled = false;
     let changes =
         vec![Change::PutClient(client("r", "c", &["ignored"])), added, Change::PutClient(disabled)];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap().clients.remove(0);
     assert!(!found.enabled);
     assert_eq!(found.credentials, [credential("1")]);
@@ -168,7 +168,7 @@ async fn a_removed_client_takes_its_credentials_along(store: AnyStore) {
         Change::PutClient(client("r", "c", &[])),
         Change::RemoveCredential { realm: "r".into(), client: "d".into(), credential: "1".into() },
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap().clients;
     assert_eq!(found, [client("r", "c", &[]), client("r", "d", &["2"])]);
 }
@@ -185,16 +185,16 @@ async fn a_removed_realm_takes_everything_along(store: AnyStore) {
         });
         changes.push(Change::PutUser(user(realm, "u")));
         changes.push(Change::PutKey(key(realm, "k")));
-        store.revoke_family(realm, family(1), at(1), at(9)).await.unwrap();
+        store.revoke_family(realm, "c", family(1), at(1), at(9)).await.unwrap();
         store
             .rotate(Rotation { realm: realm.into(), ..rotation(family(2), 0, at(1)) })
             .await
             .unwrap();
     }
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
     // Made anew at once: still without anything of its former life.
     let again = vec![Change::RemoveRealm { realm: "r".into() }, Change::PutRealm(realm("r"))];
-    store.change(again, None).await.unwrap();
+    store.change(again, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap();
     assert_eq!(found.realms, [realm("r"), realm("rr")]);
     assert_eq!(found.clients, [client("rr", "c", &["1"])]);
@@ -214,7 +214,7 @@ async fn removing_what_is_not_there_changes_nothing(store: AnyStore) {
         Change::RemoveUser { realm: realm(), user: "u".into() },
         Change::RemoveKey { realm: realm(), kid: "k".into() },
     ];
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
 }
 
 async fn what_belongs_to_nothing_is_refused(store: AnyStore) {
@@ -232,7 +232,7 @@ async fn what_belongs_to_nothing_is_refused(store: AnyStore) {
         ),
     ];
     for (change, text) in cases {
-        let error = store.change(vec![change.clone()], None).await.unwrap_err();
+        let error = store.change(vec![change.clone()], None, at(1)).await.unwrap_err();
         assert_eq!(error.to_string(), text, "{change:?}");
     }
     assert_eq!(store.revision().await.unwrap(), Revision(0));
@@ -246,7 +246,7 @@ async fn a_change_is_made_whole_or_not_at_all(store: AnyStore) {
         Change::RemoveRealm { realm: "r".into() },
         Change::PutClient(client("nowhere", "c", &[])),
     ];
-    let refused = store.change(changes, None).await;
+    let refused = store.change(changes, None, at(1)).await;
     assert!(matches!(refused, Err(StoreError::Missing(_))), "{refused:?}");
     let after = store.load().await.unwrap();
     assert_eq!((before.revision, before.realms), (after.revision, after.realms));
@@ -254,12 +254,12 @@ async fn a_change_is_made_whole_or_not_at_all(store: AnyStore) {
 
 async fn a_change_is_refused_when_another_came_first(store: AnyStore) {
     let put = |name: &str| vec![Change::PutRealm(realm(name))];
-    let first = store.change(put("a"), Some(Revision(0))).await.unwrap();
-    let refused = store.change(put("b"), Some(Revision(0))).await;
+    let first = store.change(put("a"), Some(Revision(0)), at(1)).await.unwrap();
+    let refused = store.change(put("b"), Some(Revision(0)), at(1)).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
-    let refused = store.change(vec![], Some(Revision(0))).await;
+    let refused = store.change(vec![], Some(Revision(0)), at(1)).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
-    let second = store.change(put("c"), Some(first)).await.unwrap();
+    let second = store.change(put("c"), Some(first), at(1)).await.unwrap();
     assert!(second > first);
     assert_eq!(store.load().await.unwrap().realms, [realm("a"), realm("c")]);
 }
@@ -268,7 +268,7 @@ async fn of_changes_that_expect_the_same_revision_one_is_made(store: AnyStore) {
     let changes = (0..20).map(|i| {
         let store = Arc::clone(&store);
         let put = vec![Change::PutRealm(realm(&format!("realm-{i}")))];
-        tokio::spawn(async move { store.change(put, Some(Revision(0))).await.is_ok() })
+        tokio::spawn(async move { store.change(put, Some(Revision(0)), at(1)).await.is_ok() })
     });
     let mut made = 0;
     for change in changes.collect::<Vec<_>>() {
@@ -284,7 +284,7 @@ async fn the_revision_grows_with_changes_and_revocations_alone(store: AnyStore) 
         let now = store.revision().await.unwrap();
         std::mem::replace(&mut last, now) < now
     };
-    store.change(vec![], None).await.unwrap();
+    store.change(vec![], None, at(1)).await.unwrap();
     assert!(!grew().await, "no change");
     store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
     store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
@@ -293,13 +293,13 @@ async fn the_revision_grows_with_changes_and_revocations_alone(store: AnyStore) 
     assert!(grew().await, "a reuse");
     store.rotate(rotation(family(1), 7, at(100))).await.unwrap();
     assert!(!grew().await, "a rotation in a revoked family");
-    store.revoke_family("r", family(2), at(100), at(200)).await.unwrap();
+    store.revoke_family("r", "c", family(2), at(100), at(200)).await.unwrap();
     assert!(grew().await, "a revocation");
-    store.revoke_family("r", family(2), at(100), at(200)).await.unwrap();
+    store.revoke_family("r", "c", family(2), at(100), at(200)).await.unwrap();
     assert!(!grew().await, "the same revocation");
     store.collect_garbage(at(100_000)).await.unwrap();
     assert!(!grew().await, "forgetting");
-    store.change(vec![Change::PutUser(user("r", "u"))], None).await.unwrap();
+    store.change(vec![Change::PutUser(user("r", "u"))], None, at(1)).await.unwrap();
     assert!(grew().await, "a change");
 }
 
@@ -328,7 +328,7 @@ async fn a_rotation_does_what_the_core_says(store: AnyStore) {
                         known = Some(bring_to(&*store, number, generation, rotated_at).await);
                     }
                     if revoked {
-                        store.revoke_family("r", id, at(101), at(900)).await.unwrap();
+                        store.revoke_family("r", "c", id, at(101), at(900)).await.unwrap();
                         known = store.family("r", id).await.unwrap();
                     }
                     let expires_at = now + Duration::from_secs(lifetime);
@@ -372,7 +372,7 @@ async fn a_rotation_in_a_realm_that_is_gone_is_refused(store: AnyStore) {
         let refused = store.rotate(rotation(family(1), presented, at(100))).await;
         assert!(matches!(refused, Err(StoreError::Missing(_))), "{refused:?}");
     }
-    let refused = store.revoke_family("r", family(1), at(1), at(2)).await;
+    let refused = store.revoke_family("r", "c", family(1), at(1), at(2)).await;
     assert!(matches!(refused, Err(StoreError::Missing(_))), "{refused:?}");
     assert_eq!(store.family("r", family(1)).await.unwrap(), None);
     assert_eq!(store.revision().await.unwrap(), Revision(0));
@@ -381,12 +381,12 @@ async fn a_rotation_in_a_realm_that_is_gone_is_refused(store: AnyStore) {
 async fn a_revoked_family_stays_revoked(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
     store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
-    assert!(store.revoke_family("r", family(1), at(110), at(500)).await.unwrap());
+    assert!(store.revoke_family("r", "c", family(1), at(110), at(500)).await.unwrap());
     for presented in [0, 1, 2] {
         let answer = store.rotate(rotation(family(1), presented, at(111))).await.unwrap();
         assert_eq!(answer, Rotated::Revoked, "{presented}");
     }
-    assert!(!store.revoke_family("r", family(1), at(120), at(500)).await.unwrap());
+    assert!(!store.revoke_family("r", "c", family(1), at(120), at(500)).await.unwrap());
     let known = store.family("r", family(1)).await.unwrap().unwrap();
     assert_eq!(known.revoked_at, Some(at(110)));
     // The later of both: the successor's, and what the revocation asked for.
@@ -396,7 +396,7 @@ async fn a_revoked_family_stays_revoked(store: AnyStore) {
 
 async fn a_family_can_be_revoked_before_anything_is_remembered_of_it(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
-    assert!(store.revoke_family("r", family(1), at(100), at(500)).await.unwrap());
+    assert!(store.revoke_family("r", "c", family(1), at(100), at(500)).await.unwrap());
     let known = Family {
         generation: 0,
         rotated_at: at(100),
@@ -410,7 +410,7 @@ async fn a_family_can_be_revoked_before_anything_is_remembered_of_it(store: AnyS
 async fn a_second_revocation_is_remembered_at_least_as_long(store: AnyStore) {
     make_realms(&*store, &["r"]).await;
     for (expires_at, remembered) in [(500, 500), (600, 600), (400, 600)] {
-        store.revoke_family("r", family(1), at(100), at(expires_at)).await.unwrap();
+        store.revoke_family("r", "c", family(1), at(100), at(expires_at)).await.unwrap();
         let revoked = store.load().await.unwrap().revoked;
         assert_eq!(revoked, [("r".to_owned(), family(1), at(remembered))]);
     }
@@ -477,7 +477,7 @@ async fn opaque_tokens_are_held_until_they_expire(store: AnyStore) {
     assert_eq!(store.collect_garbage(at(100)).await.unwrap(), 1);
     assert_eq!(store.token("r", family(1)).await.unwrap(), None);
     assert_eq!(store.token("r", family(2)).await.unwrap(), Some(held(200)));
-    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None, at(1)).await.unwrap();
     assert_eq!(store.token("r", family(2)).await.unwrap(), None);
     assert_eq!(store.token("s", family(1)).await.unwrap(), Some(held(200)));
 }
@@ -503,7 +503,7 @@ async fn what_is_used_up_is_new_once(store: AnyStore) {
     assert_eq!(store.collect_garbage(at(100)).await.unwrap(), 2);
     assert!(store.use_up("r", family(1), at(300)).await.unwrap());
     assert!(!store.use_up("r", family(2), at(300)).await.unwrap());
-    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None, at(1)).await.unwrap();
     make_realms(&*store, &["r"]).await;
     assert!(store.use_up("r", family(2), at(300)).await.unwrap(), "gone with its realm");
 }
@@ -512,8 +512,8 @@ async fn garbage_is_what_has_expired(store: AnyStore) {
     make_realms(&*store, &["r", "s"]).await;
     store.rotate(rotation(family(1), 0, at(1))).await.unwrap();
     store.rotate(rotation(family(2), 0, at(2))).await.unwrap();
-    store.revoke_family("r", family(3), at(1), at(1000)).await.unwrap();
-    store.revoke_family("s", family(4), at(1), at(1002)).await.unwrap();
+    store.revoke_family("r", "c", family(3), at(1), at(1000)).await.unwrap();
+    store.revoke_family("s", "c", family(4), at(1), at(1002)).await.unwrap();
     assert_eq!(store.collect_garbage(at(999)).await.unwrap(), 0);
     assert_eq!(store.collect_garbage(at(1001)).await.unwrap(), 2);
     assert_eq!(store.collect_garbage(at(1001)).await.unwrap(), 0);
@@ -548,10 +548,11 @@ async fn extreme_values_are_kept(store: AnyStore) {
     let mut odd = realm("r");
     odd.name = name.into();
     let far = Timestamp::from_millis(i64::MAX as u64);
-    store.change(vec![Change::PutRealm(odd.clone())], None).await.unwrap();
+    store.change(vec![Change::PutRealm(odd.clone())], None, at(1)).await.unwrap();
     let id = tokenry_core::family::FamilyId([0xff; 16]);
     let rotation = Rotation {
         realm: name.into(),
+        client: "c".into(),
         family: id,
         presented: u32::MAX,
         now: far,

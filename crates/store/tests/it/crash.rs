@@ -77,7 +77,9 @@ async fn refresh_without_end(store: Arc<Sqlite>, lane: u64) {
         }
         // Half of them by an administrator, half by the theft of a token.
         if number % 2 == 0 {
-            while store.revoke_family("r", family(number), time_of(LAST), at(1)).await.is_err() {}
+            while store.revoke_family("r", "c", family(number), time_of(LAST), at(1)).await.is_err()
+            {
+            }
         } else {
             patient(&store, refresh(number, 3, time_of(LAST))).await;
         }

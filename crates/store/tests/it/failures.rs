@@ -26,7 +26,7 @@ async fn with_contents() -> InFile {
     let store = file.open();
     make_realms(&store, &["r"]).await;
     store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
-    store.revoke_family("r", family(2), at(100), at(900)).await.unwrap();
+    store.revoke_family("r", "c", family(2), at(100), at(900)).await.unwrap();
     file
 }
 
@@ -109,15 +109,15 @@ fn the_database_of_another_program_is_left_alone() {
 async fn a_database_of_a_newer_version_is_left_alone() {
     let file = with_contents().await;
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("INSERT INTO migrations VALUES (5, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
+    conn.execute_batch("INSERT INTO migrations VALUES (6, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
         .unwrap();
     drop(conn);
     is_refused(
         &file.path(),
-        "{} was written by a newer version (its tables have version 5, known are 4): start that version",
+        "{} was written by a newer version (its tables have version 6, known are 5): start that version",
     );
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("DELETE FROM migrations WHERE version = 5").unwrap();
+    conn.execute_batch("DELETE FROM migrations WHERE version = 6").unwrap();
     drop(conn);
     is_whole(&file.open()).await;
 }
@@ -187,7 +187,7 @@ async fn overwritten_pages_are_an_error_and_no_answer() {
 async fn an_unreadable_document_is_named_and_not_shown() {
     let file = with_contents().await;
     let store = file.open();
-    store.change(vec![Change::PutUser(user("r", "anna"))], None).await.unwrap();
+    store.change(vec![Change::PutUser(user("r", "anna"))], None, at(1)).await.unwrap();
     let conn = Connection::open(file.path()).unwrap();
     conn.execute("UPDATE users SET document = '{\"realm\":\"r\",\"enabled\":\"hunter2\"}'", [])
         .unwrap();
@@ -222,8 +222,8 @@ async fn while_another_process_writes_there_are_reads_and_errors_and_then_all_is
     let refused = store.rotate(rotation(family(1), 1, at(200))).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)));
     assert_eq!(refused.to_string(), "the store is not available: database is locked");
-    assert!(store.revoke_family("r", family(1), at(1), at(1)).await.is_err());
-    assert!(store.change(vec![Change::PutRealm(realm("s"))], None).await.is_err());
+    assert!(store.revoke_family("r", "c", family(1), at(1), at(1)).await.is_err());
+    assert!(store.change(vec![Change::PutRealm(realm("s"))], None, at(1)).await.is_err());
     assert_eq!(store.load().await.unwrap().realms, [realm("r")]);
     other.execute_batch("ROLLBACK").unwrap();
     is_whole(&store).await;
@@ -236,11 +236,11 @@ async fn a_full_disk_is_an_error_and_what_was_answered_stays() {
     let store = Sqlite::open(&file.path(), &small).unwrap();
     make_realms(&store, &["r"]).await;
     store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
-    store.revoke_family("r", family(2), at(100), at(900)).await.unwrap();
+    store.revoke_family("r", "c", family(2), at(100), at(900)).await.unwrap();
     let mut made = 0;
     let refused = loop {
         let put = Change::PutUser(user("r", &format!("user-{made}")));
-        match store.change(vec![put], None).await {
+        match store.change(vec![put], None, at(1)).await {
             Ok(_) => made += 1,
             Err(error) => break error,
         }
@@ -251,7 +251,7 @@ async fn a_full_disk_is_an_error_and_what_was_answered_stays() {
     let store = file.open();
     assert_eq!(store.load().await.unwrap().users.len(), made);
     is_whole(&store).await;
-    store.change(vec![Change::PutUser(user("r", "one-more"))], None).await.unwrap();
+    store.change(vec![Change::PutUser(user("r", "one-more"))], None, at(1)).await.unwrap();
 }
 
 /// Run again by [`SomebodyElse`], as a user that the kernel does not let through.

@@ -73,13 +73,21 @@ pub(crate) fn family(number: u64) -> FamilyId {
 /// A rotation in realm `r` whose successor lives 1000 seconds.
 pub(crate) fn rotation(family: FamilyId, presented: u32, now: Timestamp) -> Rotation {
     let expires_at = now + Duration::from_secs(1000);
-    Rotation { realm: "r".into(), family, presented, now, grace: GRACE, expires_at }
+    Rotation {
+        realm: "r".into(),
+        client: "c".into(),
+        family,
+        presented,
+        now,
+        grace: GRACE,
+        expires_at,
+    }
 }
 
 /// Makes the realms, with nothing in them.
 pub(crate) async fn make_realms(store: &dyn Store, names: &[&str]) {
     let changes = names.iter().map(|name| Change::PutRealm(realm(name))).collect();
-    store.change(changes, None).await.unwrap();
+    store.change(changes, None, at(1)).await.unwrap();
 }
 
 /// A SQLite store in a directory of its own, which goes with it.

@@ -10,3 +10,4 @@ mod failures;
 mod fixture;
 mod model;
 mod processes;
+mod revocations;

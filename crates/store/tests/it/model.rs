@@ -346,7 +346,7 @@ impl<P: Place> StateMachineTest for Running<P> {
             Step::Revoke { slot, lifetime } => {
                 let id = family(model.families[slot].0);
                 let expires_at = now + Duration::from_secs(lifetime);
-                let revoking = sut.store().revoke_family("r", id, now, expires_at);
+                let revoking = sut.store().revoke_family("r", "c", id, now, expires_at);
                 assert_eq!(sut.runtime.block_on(revoking).unwrap(), model.was_alive);
             }
             Step::Pass(_) => {}

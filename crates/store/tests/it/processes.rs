@@ -30,10 +30,10 @@ async fn each_sees_what_the_other_did() {
     make_realms(&server, &["r"]).await;
     let seen = shell.revision().await.unwrap();
     assert_eq!(seen, server.revision().await.unwrap());
-    let next = shell.change(vec![Change::PutRealm(realm("s"))], Some(seen)).await.unwrap();
+    let next = shell.change(vec![Change::PutRealm(realm("s"))], Some(seen), at(1)).await.unwrap();
     assert_eq!(server.revision().await.unwrap(), next);
     assert_eq!(server.load().await.unwrap().realms.len(), 2);
-    shell.revoke_family("r", family(1), at(1), at(9)).await.unwrap();
+    shell.revoke_family("r", "c", family(1), at(1), at(9)).await.unwrap();
     assert!(server.revision().await.unwrap() > next);
     assert_eq!(server.rotate(rotation(family(1), 0, at(2))).await.unwrap(), Rotated::Revoked);
 }
@@ -45,7 +45,8 @@ async fn a_client_put_by_another_process_is_told_and_found() {
     make_realms(&server, &["r"]).await;
     let seen = server.revision().await.unwrap();
     assert_eq!(server.client("r", "c").await.unwrap(), None);
-    let next = shell.change(vec![Change::PutClient(client("r", "c", &[]))], None).await.unwrap();
+    let next =
+        shell.change(vec![Change::PutClient(client("r", "c", &[]))], None, at(1)).await.unwrap();
     let touched = server.touched(seen).await.unwrap();
     assert_eq!(touched.revision, next);
     assert_eq!(touched.what, Some(vec![Item::Client { realm: "r".into(), id: "c".into() }]));

@@ -77,7 +77,7 @@ impl Stage {
         let store =
             tokenry_store::open(&format!("sqlite:{}", folder.path().join("demo.db").display()))
                 .await?;
-        store.change(changes, None).await?;
+        store.change(changes, None, now()).await?;
 
         let hosts = HOSTS.map(str::to_owned);
         let certificates = certificates::make(&hosts, now())?;
