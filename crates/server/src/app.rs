@@ -22,6 +22,7 @@ use crate::clock::{Clock, NoEntropy, random};
 use crate::dialect::{Place, Voice, not_found};
 use crate::directory::{Directory, RealmState, Resource};
 use crate::endpoint::Walk;
+use crate::feed::Feed;
 use crate::fetch::{Fetch, HttpsFetch};
 use crate::http_answer::{Body, error};
 use crate::keyring;
@@ -58,6 +59,7 @@ pub struct App {
     pub(crate) reuse: Reuse,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) limits: Limits,
     proxies: Proxies,
 }
@@ -149,6 +151,8 @@ impl App {
                 store.change(check, None, clock.now()).await?;
             }
         }
+        let metrics = Metrics::new();
+        let feed = Feed::new(Arc::clone(&store), &limits, metrics.feed.clone());
         let app = Arc::new(Self {
             pepper: master.pepper(),
             passwords: PasswordPool::new(limits.password_threads, random()?),
@@ -166,7 +170,8 @@ impl App {
             revoked_here: RevokedHere::default(),
             reuse: Reuse::default(),
             throttle: Throttle::default(),
-            metrics: Metrics::new(),
+            metrics,
+            feed: Arc::new(feed),
             limits,
             proxies,
         });
@@ -192,6 +197,7 @@ impl App {
         let touched = touched?;
         let mut clients = Vec::new();
         let mut rest = stale;
+        let everything = touched.what.is_none();
         match touched.what {
             None => {
                 self.clients.forget();
@@ -213,6 +219,16 @@ impl App {
         if rest {
             self.rebuild().await?;
             self.look_after_keys().await?;
+        }
+        // Who has changed shows again who it is; nothing is told of a realm that is gone.
+        if rest || !clients.is_empty() {
+            let directory = self.directory.load_full();
+            let changed = |realm: &str, client: &str| {
+                everything
+                    || clients.iter().any(|(of, id)| of == realm && id == client)
+                    || directory.realm(realm).is_none()
+            };
+            self.feed.finish(changed).await;
         }
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.clients.set(gauge(self.clients.count()));
@@ -291,8 +307,16 @@ impl App {
         Ok(())
     }
 
-    /// Follows changes of the store, keys and garbage until `shutdown` is done.
+    /// Follows changes of the store, keys and garbage until `shutdown` is done, and tells followers what was revoked.
     pub async fn upkeep(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        // Beside the rest, of which some takes its time: what was revoked is told at once.
+        tokio::select! {
+            () = self.look_after(shutdown) => {}
+            () = self.feed.run() => {}
+        }
+    }
+
+    async fn look_after(&self, shutdown: impl Future<Output = ()>) {
         let mut watch = interval(WATCH_EVERY);
         let mut keys = interval(KEYS_EVERY);
         let mut garbage = interval(GARBAGE_EVERY);

@@ -200,6 +200,7 @@ impl Directory {
                 at(format!("{base}/token"), Resource::Clients(Place::Token, None));
                 at(format!("{base}/introspect"), Resource::Clients(Place::Introspection, None));
                 at(format!("{base}/revoke"), Resource::Clients(Place::Revocation, None));
+                at(format!("{base}/revocations"), Resource::Clients(Place::Revocations, None));
                 at(format!("{base}/jwks"), Resource::Document(Arc::clone(&jwks)));
                 if realm.registration.is_some() {
                     let place = Resource::Clients(Place::Registration, None);
@@ -227,6 +228,7 @@ impl Directory {
                         ("revoke", Place::Revocation),
                         ("logout", Place::Logout),
                         ("userinfo", Place::UserInfo),
+                        ("revocations", Place::Revocations),
                     ] {
                         at(format!("{base}/{path}"), Resource::Clients(place, None));
                     }

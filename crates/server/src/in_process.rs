@@ -66,5 +66,7 @@ impl App {
             // What was held is forgotten in any case.
             tracing::warn!(%error, realm, client = id, "a changed client is not loaded yet");
         }
+        self.feed.finish(|of, client| of == realm && client == id).await;
+        self.feed.tell();
     }
 }

@@ -15,6 +15,7 @@ mod dialect;
 mod directory;
 mod document;
 mod endpoint;
+mod feed;
 mod fetch;
 mod http_answer;
 mod in_process;

@@ -51,6 +51,7 @@ struct Life {
 const BUSY: u64 = u64::MAX;
 
 /// A request that has begun; it ends with this value, answered or given up.
+#[derive(Debug)]
 pub(crate) struct UnderWay(Arc<Life>);
 
 impl Drop for UnderWay {

@@ -11,6 +11,10 @@ pub struct Limits {
     pub max_requests: usize,
     /// Clients held in memory; further ones are loaded from the store when they ask. Each takes some 600 bytes.
     pub max_clients: usize,
+    /// Followers of the revocation feed at once; further ones are told to come again (503). Each keeps a connection.
+    pub max_followers: usize,
+    /// The same for each client: several instances of a service follow as one client.
+    pub max_followers_per_client: usize,
     /// The largest body, in bytes: a form with a large assertion fits (413).
     pub max_body: usize,
     /// How long the head of a request may take, and how long a connection may be idle; it is closed after between half
@@ -32,6 +36,8 @@ impl Default for Limits {
             max_connections: 10_000,
             max_requests: 4_096,
             max_clients: 150_000,
+            max_followers: 1_000,
+            max_followers_per_client: 200,
             max_body: 64 * 1024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),

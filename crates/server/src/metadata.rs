@@ -131,6 +131,8 @@ pub(crate) fn metadata(state: &RealmState) -> Document {
         .string("revocation_endpoint", &at("revoke", "revoke"))
         .strings("revocation_endpoint_auth_methods_supported", methods)
         .strings("revocation_endpoint_auth_signing_alg_values_supported", admitted(realm))
+        // Of our own: where those who check tokens are told what was revoked.
+        .string("revocation_feed_endpoint", &at("revocations", "revocations"))
         .then(|o| match realm.certificates.as_ref().and_then(|policy| policy.origin.as_ref()) {
             Some(origin) => o.raw("mtls_endpoint_aliases", &aliases(realm, origin)),
             None => o,
@@ -174,5 +176,6 @@ fn aliases(realm: &Realm, origin: &str) -> String {
         .string("token_endpoint", &at("token", "token"))
         .string("revocation_endpoint", &at("revoke", "revoke"))
         .string("introspection_endpoint", &at("introspect", "token/introspect"))
+        .string("revocation_feed_endpoint", &at("revocations", "revocations"))
         .end()
 }

@@ -48,6 +48,27 @@ pub(crate) struct Metrics {
     pub(crate) clients: Gauge,
     /// Clients held in memory.
     pub(crate) clients_held: Gauge,
+    pub(crate) feed: FeedMetrics,
+}
+
+/// What is counted of the revocation feed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FeedMetrics {
+    /// Who follows.
+    pub(crate) followers: Gauge,
+    /// Revocations told, each to each follower.
+    pub(crate) told: Counter,
+    /// Followers that were told everything from the beginning.
+    pub(crate) replays: Counter,
+}
+
+impl FeedMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let Self { followers, told, replays } = self.clone();
+        registry.register("feed_followers", "Followers of the revocation feed", followers);
+        registry.register("feed_revocations_told", "Revocations told, each to each follower", told);
+        registry.register("feed_replays", "Followers told everything from the beginning", replays);
+    }
 }
 
 impl Metrics {
@@ -96,6 +117,8 @@ impl Metrics {
         );
         registry.register("clients", "Clients that there are", clients.clone());
         registry.register("clients_held", "Clients held in memory", clients_held.clone());
+        let feed = FeedMetrics::default();
+        feed.register(&mut registry);
         Self {
             registry,
             issued,
@@ -110,6 +133,7 @@ impl Metrics {
             store_up,
             clients,
             clients_held,
+            feed,
         }
     }
 

@@ -84,6 +84,12 @@ pub async fn serve(
         idle_timeout: limits.header_timeout,
         drain_timeout: limits.drain_timeout,
     };
+    let feed = Arc::clone(&server.app.feed);
+    let shutdown = async {
+        shutdown.await;
+        // Nobody waits for what does not end.
+        feed.end();
+    };
     let connection = move |stream, peer, alive| Arc::clone(&server).connection(stream, peer, alive);
     accepting.run(listener, shutdown, connection).await;
 }
@@ -275,7 +281,7 @@ impl Conversation {
         let (parts, body) = request.into_parts();
         Box::pin(async move {
             let response = self.request(&parts, body).await;
-            drop(under_way);
+            response.body().keep(under_way);
             Ok(response)
         })
     }

@@ -9,6 +9,8 @@
 //! | `[server] max_connections` | connections that may be open at once | 10000 |
 //! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
 //! | `[server] max_clients` | clients held in memory; further ones are read from the store as they ask | 150000 |
+//! | `[server] max_followers` | followers of the revocation feed at once; further ones get 503 | 1000 |
+//! | `[server] max_followers_per_client` | the same for each client | 200 |
 //! | `[server] threads` | threads that answer requests | as many as there are cores |
 //! | `[server] password_threads` | password comparisons that may run at once | half the cores |
 //! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |
@@ -178,6 +180,8 @@ struct Written {
     max_connections: Field<u64>,
     max_requests: Field<u64>,
     max_clients: Field<u64>,
+    max_followers: Field<u64>,
+    max_followers_per_client: Field<u64>,
     threads: Field<u64>,
     password_threads: Field<u64>,
     drain_timeout: Field<Duration>,
@@ -208,6 +212,8 @@ impl Written {
             max_connections: Field::Absent,
             max_requests: Field::Absent,
             max_clients: Field::Absent,
+            max_followers: Field::Absent,
+            max_followers_per_client: Field::Absent,
             threads: Field::Absent,
             password_threads: Field::Absent,
             drain_timeout: Field::Absent,
@@ -232,6 +238,9 @@ impl Written {
                 t.optional("max_connections", |v| v.integer(1..=MAX_CONNECTIONS));
             this.max_requests = t.optional("max_requests", |v| v.integer(1..=MAX_CONNECTIONS));
             this.max_clients = t.optional("max_clients", |v| v.integer(1..=MAX_CLIENTS));
+            this.max_followers = t.optional("max_followers", |v| v.integer(0..=MAX_CONNECTIONS));
+            this.max_followers_per_client =
+                t.optional("max_followers_per_client", |v| v.integer(0..=MAX_CONNECTIONS));
             this.threads = t.optional("threads", |v| v.integer(1..=MAX_THREADS));
             this.password_threads =
                 t.optional("password_threads", |v| v.integer(1..=MAX_PASSWORD_THREADS));
@@ -340,6 +349,11 @@ impl Written {
             max_connections: count(&self.max_connections, default.max_connections),
             max_requests: count(&self.max_requests, default.max_requests),
             max_clients: count(&self.max_clients, default.max_clients),
+            max_followers: count(&self.max_followers, default.max_followers),
+            max_followers_per_client: count(
+                &self.max_followers_per_client,
+                default.max_followers_per_client,
+            ),
             password_threads: count(&self.password_threads, default.password_threads),
             drain_timeout: self.drain_timeout.value().copied().unwrap_or(default.drain_timeout),
             ..default
@@ -498,12 +512,14 @@ mod tests {
 
     #[test]
     fn limits_are_the_servers_own_unless_said_otherwise() {
-        let limits = "max_connections = 10\nmax_requests = 20\nmax_clients = 30\nthreads = 4\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
+        let limits = "max_connections = 10\nmax_requests = 20\nmax_clients = 30\nmax_followers = 40\nmax_followers_per_client = 5\nthreads = 4\npassword_threads = 3\ndrain_timeout = \"5s\"\n";
         let config = read(&format!("{GOOD}[server]\n{limits}")).0.unwrap();
         let expected = Limits {
             max_connections: 10,
             max_requests: 20,
             max_clients: 30,
+            max_followers: 40,
+            max_followers_per_client: 5,
             password_threads: 3,
             drain_timeout: Duration::from_secs(5),
             ..Limits::default()

@@ -273,10 +273,20 @@ fn own_paths(realm: &WrittenRealm) -> &'static [&'static str] {
     const OPENID: &str = "/.well-known/openid-configuration";
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     match realm.dialect.value().copied().unwrap_or_default() {
-        Dialect::Rfc => &["/token", "/introspect", "/revoke", "/register", "/jwks", OPENID, OAUTH],
+        Dialect::Rfc => &[
+            "/token",
+            "/introspect",
+            "/revoke",
+            "/revocations",
+            "/register",
+            "/jwks",
+            OPENID,
+            OAUTH,
+        ],
         Dialect::Keycloak => &[
             "/protocol/openid-connect/token",
             "/protocol/openid-connect/token/introspect",
+            "/protocol/openid-connect/revocations",
             "/protocol/openid-connect/revoke",
             "/protocol/openid-connect/logout",
             "/protocol/openid-connect/userinfo",

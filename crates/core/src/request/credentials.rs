@@ -41,6 +41,15 @@ pub struct Presented {
 }
 
 impl Credentials {
+    /// Reads headers and form, of a request that says nothing else.
+    pub fn parse(received: &Received<'_>) -> Result<Self, Refusal> {
+        let form = received.form()?;
+        match received.repeated(&form) {
+            Some(name) => Err(Refusal::RepeatedParameter(name)),
+            None => Self::from_form(&form, received),
+        }
+    }
+
     pub(crate) fn from_form(form: &Form<'_>, received: &Received<'_>) -> Result<Self, Refusal> {
         if received.authorization_repeated {
             return Err(Refusal::MalformedRequest("more than one Authorization header"));

@@ -32,7 +32,10 @@ pub(super) fn tell(refusal: &Refusal, place: Place, received: &Received<'_>) -> 
     const CREDENTIALS: &str = "Invalid client or Invalid client credentials";
     let (status, code, text) = match refusal {
         // Introspection has one answer to all who are not clients.
-        other if place == Place::Introspection && other.code() == ErrorCode::InvalidClient => {
+        other
+            if matches!(place, Place::Introspection | Place::Revocations)
+                && other.code() == ErrorCode::InvalidClient =>
+        {
             (401, "invalid_request", Some("Authentication failed.".into()))
         }
         Refusal::MissingParameter("token") if place == Place::Introspection => {

@@ -35,6 +35,8 @@ pub(crate) enum Place {
     Logout,
     /// RFC 7591.
     Registration,
+    /// The revocation feed.
+    Revocations,
     /// Keycloak's: who an access token is about (OpenID Connect Core §5.3).
     UserInfo,
 }
@@ -48,6 +50,7 @@ impl Place {
             Self::Revocation => "revocation",
             Self::Logout => "logout",
             Self::Registration => "registration",
+            Self::Revocations => "revocations",
             Self::UserInfo => "userinfo",
         }
     }
@@ -196,7 +199,8 @@ impl Voice<'_> {
             Dialect::Keycloak => "HTTP 405 Method Not Allowed",
         };
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, code);
-        let allowed = if self.place == Place::UserInfo { "GET, POST" } else { "POST" };
+        let is_read = matches!(self.place, Place::UserInfo | Place::Revocations);
+        let allowed = if is_read { "GET, POST" } else { "POST" };
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         self.decorated(response)
     }

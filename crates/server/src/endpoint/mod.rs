@@ -1,6 +1,7 @@
 //! The endpoints at which clients authenticate: each has its walk, and here is what the walks share.
 
 mod certificate;
+mod feed;
 mod foreign;
 mod introspect;
 mod proof;
@@ -113,7 +114,8 @@ fn received<'a>(parts: &'a Parts, body: &'a [u8], voice: Voice<'_>) -> Received<
 impl Walk<'_> {
     /// Answers a request.
     pub(crate) async fn answer(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
-        let is_read = self.voice.place == Place::UserInfo && parts.method == Method::GET;
+        let may_read = matches!(self.voice.place, Place::UserInfo | Place::Revocations);
+        let is_read = may_read && parts.method == Method::GET;
         if parts.method != Method::POST && !is_read {
             return self.voice.wrong_method();
         }
@@ -128,6 +130,7 @@ impl Walk<'_> {
             }
             Place::Revocation | Place::Logout => Box::pin(self.revoke(&received, &mut who)).await,
             Place::UserInfo => Box::pin(self.user_info(&received)).await,
+            Place::Revocations => Box::pin(self.follow(parts, &received, &mut who)).await,
             // Its requests are no forms, and come in another way.
             Place::Registration => return self.voice.wrong_method(),
         };

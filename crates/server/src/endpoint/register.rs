@@ -306,6 +306,7 @@ impl Walk<'_> {
             Err(StoreError::Conflict) => return Err(Failure::Shed),
             changed => drop(self.stored(changed)?),
         }
+        self.app.feed.tell();
         // It is stored, so it is done: this node takes it up in a moment, like the others.
         if let Err(error) = self.app.reload().await {
             tracing::warn!(%error, "registration not taken up yet");

@@ -98,6 +98,7 @@ impl Walk<'_> {
             Failure::Unavailable("the store did not take a revocation")
         })?;
         self.app.revoked_here.insert(realm, id);
+        self.app.feed.tell();
         Ok(())
     }
 }

@@ -141,6 +141,7 @@ impl Walk<'_> {
                 Rotated::Revoked => return Err(Refusal::FamilyRevoked.into()),
                 Rotated::Reused => {
                     self.app.revoked_here.insert(&rotation.realm, rotation.family);
+                    self.app.feed.tell();
                     self.state.metrics.reused.inc();
                     return Err(Refusal::RefreshTokenReused.into());
                 }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use http::StatusCode;
+use http::{Request, StatusCode};
 use rcgen::{Certificate, ExtendedKeyUsagePurpose, date_time_ymd};
 use serde_json::json;
 use tokenry_core::client::Credential;
@@ -310,6 +310,7 @@ async fn row_093_row_167_metadata_says_what_certificates_are_good_for() {
         "token_endpoint": "https://mtls.example:8444/token",
         "introspection_endpoint": "https://mtls.example:8444/introspect",
         "revocation_endpoint": "https://mtls.example:8444/revoke",
+        "revocation_feed_endpoint": "https://mtls.example:8444/revocations",
     });
     assert_eq!(metadata["mtls_endpoint_aliases"], aliases);
     // And there the realm answers, as the same issuer.
@@ -319,6 +320,10 @@ async fn row_093_row_167_metadata_says_what_certificates_are_good_for() {
     let claims = there.verify(&token, "/jwks").await;
     assert_eq!(claims.iss.as_deref(), Some("https://auth.example"));
     let body = format!("client_id=billing&token={token}");
+    let by_url = Request::get("/revocations?client_id=billing").header("host", &there.host);
+    let (parts, ()) = by_url.body(()).unwrap().into_parts();
+    let followed = there.app.handle(&parts, b"", &peer(&[&own]), "test").await;
+    assert_eq!(followed.status(), StatusCode::OK);
     for path in ["/introspect", "/revoke"] {
         let answer = there.post_as(&peer(&[&own]), path, &[], &body).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");

@@ -141,6 +141,11 @@ impl House {
         Self::start(Proxies::default(), fetch, Arc::new(Memory::new()), changes, limits).await
     }
 
+    pub(crate) async fn limited(limits: Limits, changes: Vec<Change>) -> Self {
+        let fetch = Arc::new(HttpsFetch::default());
+        Self::start(Proxies::default(), fetch, Arc::new(Memory::new()), changes, limits).await
+    }
+
     async fn start(
         proxies: Proxies,
         fetch: Arc<dyn Fetch>,

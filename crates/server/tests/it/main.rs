@@ -10,6 +10,7 @@ mod documents;
 mod dpop;
 mod exchange;
 mod fapi;
+mod feed;
 mod foreign;
 mod growth;
 mod handshake;

@@ -26,7 +26,7 @@ fn with(policy: Rotate) -> Realm {
 }
 
 /// The family that is sealed in a refresh token of the realm.
-fn family(token: &str) -> FamilyId {
+pub(crate) fn family(token: &str) -> FamilyId {
     let sealer = Sealer::new(&MasterKey::new(MASTER), "r").unwrap();
     sealer.open(token).unwrap().family
 }

@@ -55,6 +55,12 @@ pub(crate) async fn start_of(changes: Vec<Change>, limits: Limits, tls: Option<T
     Running { address, stop, task }
 }
 
+/// Has it end, and waits until it has.
+pub(crate) async fn stop(running: Running) {
+    running.stop.send(()).unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+}
+
 fn request(extra: &str) -> String {
     let body = format!("grant_type=client_credentials&client_id=billing&client_secret={SECRET}");
     format!(

@@ -1,6 +1,7 @@
 //! A store that can be watched and switched off.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
@@ -11,18 +12,29 @@ use tokenry_store::{Change, Logged, Memory, Revision, Snapshot, Store, StoreErro
 /// A store that counts look-ups of clients, can be switched off, and can be behind with revocations.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    inner: Memory,
+    inner: Mutex<Arc<Memory>>,
     looked_up: AtomicU64,
+    /// How often the log of revocations was read.
+    pub(crate) logs_read: AtomicU64,
     pub(crate) down: AtomicBool,
     /// Snapshots are as if they had been taken before any family was revoked.
     pub(crate) behind: AtomicBool,
 }
 
 impl Watched {
-    fn up(&self) -> Result<&Memory, StoreError> {
+    pub(crate) fn of(inner: Arc<Memory>) -> Self {
+        Self { inner: Mutex::new(inner), ..Self::default() }
+    }
+
+    /// Puts another store in its place, as a backup may be.
+    pub(crate) fn replace(&self, other: Arc<Memory>) {
+        *self.inner.lock().unwrap() = other;
+    }
+
+    fn up(&self) -> Result<Arc<Memory>, StoreError> {
         match self.down.load(Ordering::Relaxed) {
             true => Err(StoreError::Unavailable("switched off".into())),
-            false => Ok(&self.inner),
+            false => Ok(Arc::clone(&self.inner.lock().unwrap())),
         }
     }
 
@@ -132,6 +144,7 @@ impl Store for Watched {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Logged>, StoreError> {
+        self.logs_read.fetch_add(1, Ordering::Relaxed);
         self.up()?.revocations(after, limit).await
     }
 
