@@ -320,7 +320,10 @@ async fn a_cursor_of_another_store_is_of_no_use() {
     house.store.revoke_family("r", "billing", id, START, START + DAY).await.unwrap();
     let known = format!("1-{}", START.as_millis());
     let later = format!("1-{}", START.as_millis() + 1);
-    for cursor in ["", "x", "0-0", "1", "01-1", "+1-1", &later, "2-1", "99-1700000000000", "é"] {
+    let other_forms = [format!("0{known}"), format!("+{known}"), format!("{known}-u")];
+    let other_forms = other_forms.iter().map(String::as_str);
+    let others = ["", "x", "0-0", "1", "1-1", &later, "2-1", "99-1700000000000", "é"];
+    for cursor in others.into_iter().chain(other_forms) {
         let mut follower = house.follow("api", Some(cursor)).await;
         assert_eq!(follower.next().await, Some(Event::Reset), "{cursor}");
         assert_eq!(follower.all().await, (vec![Ended::Token(id)], Some(known.clone())), "{cursor}");
@@ -557,6 +560,17 @@ async fn a_client_that_changes_shows_again_who_it_is() {
     let not_before = Timestamp::from_secs(SETTLED);
     assert_eq!(untouched.rest().await, [Ended::All { not_before }]);
     assert_eq!(house.try_follow("other", None).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_a_follower_is_told_before_it_ends() {
+    // Nothing runs beside: what is known of the change is known by the one that ends the stream.
+    let house = house().await;
+    let mut follower = house.follow("other", None).await;
+    follower.all().await;
+    let disabled = Client { enabled: false, ..client("other") };
+    house.change(vec![Change::PutClient(disabled)]).await;
+    assert_eq!(follower.rest().await, [of_client("other", SETTLED), about("other", SETTLED)]);
 }
 
 #[tokio::test(start_paused = true)]
