@@ -14,5 +14,7 @@ mod issuers;
 mod known;
 mod log;
 mod metadata;
+mod oracle;
 mod proofs;
 mod rows;
+mod whole;
