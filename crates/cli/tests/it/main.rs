@@ -15,6 +15,7 @@ mod files;
 #[cfg(unix)]
 mod forward_auth;
 mod inspect;
+mod introspection;
 mod killed;
 #[cfg(unix)]
 mod nginx;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokenry_core::jose::Algorithm;
 use tokenry_verifier::{
-    BoxFuture, FetchError, IntrospectionSettings, IntrospectionSource, IssuerMetrics, Verifier,
+    BoxFuture, FetchError, IntrospectionMetrics, IntrospectionSettings, IntrospectionSource,
+    Verifier,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -160,6 +161,6 @@ async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-fn metrics(verifier: &Verifier) -> IssuerMetrics {
-    verifier.metrics().issuers.remove(0)
+fn metrics(verifier: &Verifier) -> IntrospectionMetrics {
+    verifier.metrics().issuers.remove(0).introspection.unwrap()
 }

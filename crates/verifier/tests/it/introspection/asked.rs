@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokenry_core::Timestamp;
 use tokenry_core::jose::Algorithm;
-use tokenry_verifier::{BuildError, IntrospectionSettings, Rejection, Verifier};
+use tokenry_verifier::{
+    BuildError, IntrospectionMetrics, IntrospectionSettings, Rejection, Verifier,
+};
 use tokio::time::{Instant, advance, sleep};
 
 use super::{Reply, Word, active, active_but, all, api, metrics, settle, verifier};
@@ -126,25 +128,10 @@ async fn a_bad_token_is_asked_about_once_and_good_again_when_it_is() {
         sleep(SECOND).await;
     }
     assert_eq!(word.asked(), 1);
-    let IssuerNumbers { asked, spared, .. } = numbers(&verifier);
+    let IntrospectionMetrics { asked, spared, .. } = metrics(&verifier);
     assert_eq!((asked, spared), (1, 900), "those at the same time have waited for the first");
     word.reply("opaque", Reply::Says(active()));
     assert_eq!(ask(&api, "opaque").await.0, 200);
-}
-
-struct IssuerNumbers {
-    asked: u64,
-    failed: u64,
-    spared: u64,
-}
-
-fn numbers(verifier: &Verifier) -> IssuerNumbers {
-    let it = metrics(verifier);
-    IssuerNumbers {
-        asked: it.introspections,
-        failed: it.introspections_failed,
-        spared: it.introspections_spared,
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +357,7 @@ async fn what_is_done_is_counted() {
     for token in ["opaque", "opaque", "dead", "dead", "dead", "down", "text"] {
         ask(&api, token).await;
     }
-    let IssuerNumbers { asked, failed, spared } = numbers(&verifier);
+    let IntrospectionMetrics { asked, failed, spared, .. } = metrics(&verifier);
     assert_eq!((asked, failed, spared), (4, 2, 2));
     let all = verifier.metrics();
     assert_eq!((all.accepted, all.refused, all.unavailable, all.cache_hits), (2, 3, 2, 1));

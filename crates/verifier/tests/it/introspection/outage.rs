@@ -67,7 +67,7 @@ async fn a_question_ends_at_its_deadline() {
     // Its place is free for the next.
     word.delay(Duration::ZERO);
     assert_eq!(ask(&api, "opaque").await.0, 200);
-    assert_eq!(metrics(&verifier).introspections_failed, 1);
+    assert_eq!(metrics(&verifier).failed, 1);
 }
 
 #[tokio::test(start_paused = true)]
