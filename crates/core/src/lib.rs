@@ -40,6 +40,7 @@ pub mod request;
 pub mod revocation;
 pub mod scope;
 pub mod secret;
+pub mod status_list;
 pub mod time;
 pub mod user;
 

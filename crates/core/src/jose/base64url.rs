@@ -4,17 +4,17 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 /// Decodes, or says nothing about why not.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// Encodes.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Encodes to the end of `out`.
-pub(super) fn encode_to(bytes: &[u8], out: &mut String) {
+pub(crate) fn encode_to(bytes: &[u8], out: &mut String) {
     BASE64_URL_SAFE_NO_PAD.encode_string(bytes, out);
 }
 

@@ -32,7 +32,7 @@ pub mod claims;
 pub mod jws;
 
 mod algorithm;
-mod base64url;
+pub(crate) mod base64url;
 mod header;
 pub mod json;
 mod jwk;
