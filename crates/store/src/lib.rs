@@ -117,6 +117,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The opaque access token of this identifier, as long as it is held; whether it is still good is not looked at.
     async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError>;
 
+    /// Takes a status list of a realm for this caller alone; gives its number. They are counted from 0, and none is given
+    /// twice as long as the realm is there.
+    async fn take_status_list(&self, realm: &str) -> Result<u32, StoreError>;
+
+    /// How many status lists of a realm were taken, by whomever.
+    async fn status_lists(&self, realm: &str) -> Result<u32, StoreError>;
+
     /// What has ended tokens before their time, in the order in which it happened: up to `limit` rows after the one of
     /// this number, whether that is still there or not.
     ///

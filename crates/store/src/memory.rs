@@ -36,6 +36,7 @@ struct State {
     used_up: BTreeMap<(String, FamilyId), Timestamp>,
     tokens: BTreeMap<(String, FamilyId), StoredToken>,
     revocations: Log,
+    status_lists: BTreeMap<String, u32>,
 }
 
 /// Which revision has touched what.
@@ -311,6 +312,7 @@ impl Store for Memory {
         state.families.retain(|(realm, _), _| !removed.contains(&realm));
         state.used_up.retain(|(realm, _), _| !removed.contains(&realm));
         state.tokens.retain(|(realm, _), _| !removed.contains(&realm));
+        state.status_lists.retain(|realm, _| !removed.contains(&realm));
         state.revision.0 += 1;
         state.journal.note(state.revision, &Reach::of(&changes));
         Ok(state.revision)
@@ -401,6 +403,18 @@ impl Store for Memory {
         Ok(self.state().revocations.after(after, limit))
     }
 
+    async fn take_status_list(&self, realm: &str) -> Result<u32, StoreError> {
+        let mut state = self.state();
+        state.require(realm)?;
+        let taken = state.status_lists.entry(realm.to_owned()).or_default();
+        *taken = taken.checked_add(1).ok_or_else(|| no_number_left(realm))?;
+        Ok(*taken - 1)
+    }
+
+    async fn status_lists(&self, realm: &str) -> Result<u32, StoreError> {
+        Ok(self.state().status_lists.get(realm).copied().unwrap_or_default())
+    }
+
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut state = self.state();
         let count = |state: &State| state.families.len() + state.used_up.len() + state.tokens.len();
@@ -411,6 +425,10 @@ impl Store for Memory {
         state.tokens.retain(|_, token| token.expires_at > now);
         Ok((before - count(&state)) as u64)
     }
+}
+
+fn no_number_left(realm: &str) -> StoreError {
+    StoreError::Unavailable(format!("no status list is left in realm {realm:?}").into())
 }
 
 /// To whole milliseconds, which is how other stores keep it.

@@ -16,6 +16,9 @@ pub(crate) struct Watched {
     looked_up: AtomicU64,
     /// How often the log of revocations was read.
     pub(crate) logs_read: AtomicU64,
+    written: AtomicU64,
+    /// How often the number of status lists was read.
+    pub(crate) asked_for_lists: AtomicU64,
     pub(crate) down: AtomicBool,
     /// Snapshots are as if they had been taken before any family was revoked.
     pub(crate) behind: AtomicBool,
@@ -36,6 +39,16 @@ impl Watched {
             true => Err(StoreError::Unavailable("switched off".into())),
             false => Ok(Arc::clone(&self.inner.lock().unwrap())),
         }
+    }
+
+    /// How often something was written for tokens: rotations, revocations, what is used up, opaque tokens, status lists.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn up_to_write(&self) -> Result<&Memory, StoreError> {
+        self.written.fetch_add(1, Ordering::Relaxed);
+        self.up()
     }
 
     pub(crate) fn looked_up(&self) -> u64 {
@@ -99,7 +112,7 @@ impl Store for Watched {
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
-        self.up()?.rotate(rotation).await
+        self.up_to_write()?.rotate(rotation).await
     }
 
     async fn revoke_family(
@@ -110,7 +123,7 @@ impl Store for Watched {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.up()?.revoke_family(realm, client, family, now, expires_at).await
+        self.up_to_write()?.revoke_family(realm, client, family, now, expires_at).await
     }
 
     async fn family(&self, realm: &str, family: FamilyId) -> Result<Option<Family>, StoreError> {
@@ -123,7 +136,7 @@ impl Store for Watched {
         id: FamilyId,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.up()?.use_up(realm, id, expires_at).await
+        self.up_to_write()?.use_up(realm, id, expires_at).await
     }
 
     async fn put_token(
@@ -132,7 +145,7 @@ impl Store for Watched {
         id: FamilyId,
         token: StoredToken,
     ) -> Result<(), StoreError> {
-        self.up()?.put_token(realm, id, token).await
+        self.up_to_write()?.put_token(realm, id, token).await
     }
 
     async fn token(&self, realm: &str, id: FamilyId) -> Result<Option<StoredToken>, StoreError> {
@@ -146,6 +159,15 @@ impl Store for Watched {
     ) -> Result<Vec<Logged>, StoreError> {
         self.logs_read.fetch_add(1, Ordering::Relaxed);
         self.up()?.revocations(after, limit).await
+    }
+
+    async fn take_status_list(&self, realm: &str) -> Result<u32, StoreError> {
+        self.up_to_write()?.take_status_list(realm).await
+    }
+
+    async fn status_lists(&self, realm: &str) -> Result<u32, StoreError> {
+        self.asked_for_lists.fetch_add(1, Ordering::Relaxed);
+        self.up()?.status_lists(realm).await
     }
 
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_used_up.sql"),
     include_str!("migrations/0004_opaque_tokens.sql"),
     include_str!("migrations/0005_revocations.sql"),
+    include_str!("migrations/0006_status_lists.sql"),
 ];
 
 /// "tkry" in the file's header says whose tables these are.

@@ -11,6 +11,7 @@ mod migrations;
 mod opaque_tokens;
 mod registry;
 mod revocations;
+mod status_lists;
 mod used_up;
 mod writer;
 
@@ -239,6 +240,16 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<Logged>, StoreError> {
         self.read(move |conn| revocations::after(conn, after, limit)).await
+    }
+
+    async fn take_status_list(&self, realm: &str) -> Result<u32, StoreError> {
+        let realm = realm.to_owned();
+        self.writer.write(move |conn| status_lists::take(conn, &realm)).await
+    }
+
+    async fn status_lists(&self, realm: &str) -> Result<u32, StoreError> {
+        let realm = realm.to_owned();
+        self.read(move |conn| status_lists::taken(conn, &realm)).await
     }
 
     async fn collect_garbage(&self, now: Timestamp) -> Result<u64, StoreError> {

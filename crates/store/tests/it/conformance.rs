@@ -55,6 +55,7 @@ every_store! {
     concurrent_reuse_is_reported_once
     what_is_used_up_is_new_once
     opaque_tokens_are_held_until_they_expire
+    a_status_list_is_taken_once
     garbage_is_what_has_expired
     garbage_is_found_in_a_large_table
     extreme_values_are_kept
@@ -506,6 +507,35 @@ async fn what_is_used_up_is_new_once(store: AnyStore) {
     store.change(vec![Change::RemoveRealm { realm: "r".into() }], None, at(1)).await.unwrap();
     make_realms(&*store, &["r"]).await;
     assert!(store.use_up("r", family(2), at(300)).await.unwrap(), "gone with its realm");
+}
+
+async fn a_status_list_is_taken_once(store: AnyStore) {
+    make_realms(&*store, &["r", "s"]).await;
+    let before = store.revision().await.unwrap();
+    assert_eq!(store.status_lists("r").await.unwrap(), 0);
+    let asked = (0..50).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.take_status_list("r").await.unwrap() })
+    });
+    let mut taken = Vec::new();
+    for asked in asked.collect::<Vec<_>>() {
+        taken.push(asked.await.unwrap());
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, (0..50).collect::<Vec<_>>());
+    assert_eq!(store.status_lists("r").await.unwrap(), 50);
+    assert_eq!(store.take_status_list("s").await.unwrap(), 0, "another realm's");
+    assert!(matches!(store.take_status_list("t").await, Err(StoreError::Missing(_))));
+    assert_eq!(store.status_lists("t").await.unwrap(), 0);
+    // Nobody else holds it in memory, so nobody has to be told.
+    assert_eq!(store.revision().await.unwrap(), before);
+
+    store.collect_garbage(at(u64::MAX / 4000)).await.unwrap();
+    assert_eq!(store.take_status_list("r").await.unwrap(), 50, "no garbage");
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    make_realms(&*store, &["r"]).await;
+    assert_eq!(store.status_lists("r").await.unwrap(), 0, "gone with its realm");
+    assert_eq!(store.status_lists("s").await.unwrap(), 1);
 }
 
 async fn garbage_is_what_has_expired(store: AnyStore) {
