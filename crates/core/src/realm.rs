@@ -291,6 +291,9 @@ pub struct TokenPolicy {
     /// Whether access tokens are opaque: random, and known to the store alone by their digest.
     #[serde(default)]
     pub opaque: bool,
+    /// Whether access tokens have a place in a status list, which anybody may fetch. Opaque ones have none.
+    #[serde(default)]
+    pub status_list: bool,
 }
 
 impl TokenPolicy {
@@ -304,6 +307,7 @@ impl TokenPolicy {
             id_token: false,
             reuse: None,
             opaque: false,
+            status_list: false,
         }
     }
 

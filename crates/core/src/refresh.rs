@@ -94,14 +94,15 @@ pub fn expiry(issued_at: Timestamp, started_at: Timestamp, policy: &RefreshPolic
     policy.max_lifetime.map_or(idle, |max| idle.min(started_at + max))
 }
 
-/// When no refresh token of a family can be good any more, if none is issued after `now`.
+/// When no refresh token of a family can be good any more, if none is issued after `now`, and one that is known expires
+/// at `expires_at`.
 pub fn family_end(
     now: Timestamp,
-    token: &RefreshToken,
+    expires_at: Timestamp,
     policy: Option<&RefreshPolicy>,
 ) -> Timestamp {
     let lifetime = policy.map_or(Duration::ZERO, |p| p.lifetime);
-    token.expires_at.max(now + lifetime)
+    expires_at.max(now + lifetime)
 }
 
 /// Seals and opens the refresh tokens of a realm.

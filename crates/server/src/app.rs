@@ -32,6 +32,7 @@ use crate::password::PasswordPool;
 use crate::peer::{Peer, Proxies};
 use crate::remote_keys::RemoteKeys;
 use crate::reuse::Reuse;
+use crate::status_list;
 use crate::throttle::Throttle;
 
 /// The authorization server, without a socket.
@@ -352,6 +353,9 @@ impl App {
         }
         self.revoked_here
             .clear_those_in(|realm, family| self.directory.load().is_revoked(realm, family));
+        for state in self.directory.load().realms() {
+            state.status_lists.forget_those_in(&state.ended);
+        }
         Ok(())
     }
 
@@ -372,6 +376,9 @@ impl App {
         };
         match &route.resource {
             Resource::Document(document) => document.answer(&parts.method, &parts.headers),
+            Resource::StatusLists => {
+                Box::pin(status_list::answer(self, &route.realm, rest, parts)).await
+            }
             Resource::Clients(place, endpoint) => {
                 let (state, endpoint) = (&route.realm, endpoint.as_deref());
                 let certificate = match self.proxies.certificate(peer, &parts.headers) {

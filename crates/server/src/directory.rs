@@ -22,6 +22,7 @@ use crate::keyring::Keyring;
 use crate::metadata;
 use crate::metrics::{Metrics, RealmMetrics};
 use crate::password::Queue;
+use crate::status_list::{Ended, StatusLists, ended};
 
 /// One snapshot of everything.
 #[derive(Debug, Default)]
@@ -49,6 +50,8 @@ pub(crate) enum Resource {
     Clients(Place, Option<Arc<Endpoint>>),
     /// A JWK set or metadata.
     Document(Arc<Document>),
+    /// The status lists, each under its number.
+    StatusLists,
 }
 
 /// A realm with all that belongs to it.
@@ -64,6 +67,10 @@ pub(crate) struct RealmState {
     pub(crate) metrics: RealmMetrics,
     /// How many of its users' passwords wait to be compared.
     pub(crate) passwords: Queue,
+    /// Its status lists, the same in every snapshot.
+    pub(crate) status_lists: Arc<StatusLists>,
+    /// What of them is revoked.
+    pub(crate) ended: Ended,
     /// Where tokens are to be had.
     pub(crate) token_endpoint: String,
     /// The keys of trusted issuers that its registration holds, by the issuer's name.
@@ -147,6 +154,7 @@ impl Directory {
             keys.entry(key.realm.clone()).or_default().push(key);
         }
 
+        let mut ended_by_realm = ended(&stored.revoked);
         let mut directory = Self {
             revision: stored.revision,
             revoked: stored.revoked.into_iter().map(|(realm, family, _)| (realm, family)).collect(),
@@ -160,12 +168,18 @@ impl Directory {
                 tracing::error!(realm = name, "the realm's refresh key cannot be derived");
                 continue;
             };
-            let open_before = before.and_then(|d| d.realms.get(&name)).map(|state| &state.keyring);
+            let known = before.and_then(|d| d.realms.get(&name));
+            let open_before = known.map(|state| &state.keyring);
+            // A realm that was removed and added again counts its lists anew.
+            let same = known.filter(|known| known.realm.created_at == realm.created_at);
+            let status_lists = same.map(|known| Arc::clone(&known.status_lists));
             let records = keys.remove(&name).unwrap_or_default();
             let users = users.remove(&name).unwrap_or_default();
             let state = Arc::new(RealmState {
                 keyring: Keyring::open(master, &realm, records, open_before),
                 usage: usage.remove(&name),
+                status_lists: status_lists.unwrap_or_default(),
+                ended: ended_by_realm.remove(&name).unwrap_or_default(),
                 subjects: users.values().map(|u| (u.subject.clone(), u.name.clone())).collect(),
                 users,
                 metrics: metrics.of_realm(&name),
@@ -235,6 +249,9 @@ impl Directory {
                 }
             }
         }
+        if realm.tokens.status_list {
+            at(metadata::status_lists(realm), Resource::StatusLists);
+        }
         // RFC 8414 §3.1 puts the well-known part before the path; OpenID Connect Discovery §4 after it.
         for (before, after) in [
             ("/.well-known/oauth-authorization-server", ""),
@@ -278,7 +295,11 @@ impl Directory {
         }
         let (above, last) = path.rsplit_once('/')?;
         let route = routes.get(above)?;
-        let has_many = matches!(route.resource, Resource::Clients(Place::Registration, _));
+        let has_many = match route.resource {
+            Resource::Clients(place, _) => place == Place::Registration,
+            Resource::StatusLists => true,
+            Resource::Document(_) => false,
+        };
         has_many.then_some((route, Some(last)))
     }
 

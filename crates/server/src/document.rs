@@ -14,6 +14,7 @@ pub(crate) struct Document {
     dialect: Dialect,
     body: Bytes,
     etag: HeaderValue,
+    cache_control: HeaderValue,
 }
 
 /// How long others may keep a document. A key is announced for longer (`KeyPolicy::announce`).
@@ -29,21 +30,18 @@ impl Document {
             dialect,
             body: Bytes::from(body),
             etag: etag.unwrap_or(const { HeaderValue::from_static("\"-\"") }),
+            cache_control: CACHE_CONTROL,
         }
+    }
+
+    /// The same, to be kept by others in another way.
+    pub(crate) fn cached(self, cache_control: HeaderValue) -> Self {
+        Self { cache_control, ..self }
     }
 
     /// Answers `GET` and `HEAD`, with 304 for whoever has it already; `OPTIONS` names both.
     pub(crate) fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Body> {
-        const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
-        if *method == Method::OPTIONS || !matches!(*method, Method::GET | Method::HEAD) {
-            let options = *method == Method::OPTIONS;
-            let mut response = if options {
-                full(StatusCode::NO_CONTENT, Bytes::new())
-            } else {
-                not_for_documents(self.dialect)
-            };
-            response.headers_mut().insert(header::ALLOW, ALLOW);
-            decorate(self.dialect, response.headers_mut());
+        if let Some(response) = other_method(self.dialect, method) {
             return response;
         }
         let fresh = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
@@ -62,10 +60,23 @@ impl Document {
         if !fresh {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         }
-        headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+        headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         decorate(self.dialect, headers);
         response
     }
+}
+
+/// The answer to every method but `GET` and `HEAD`.
+pub(crate) fn other_method(dialect: Dialect, method: &Method) -> Option<Response<Body>> {
+    const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+    let mut response = match *method {
+        Method::GET | Method::HEAD => return None,
+        Method::OPTIONS => full(StatusCode::NO_CONTENT, Bytes::new()),
+        _ => not_for_documents(dialect),
+    };
+    response.headers_mut().insert(header::ALLOW, ALLOW);
+    decorate(dialect, response.headers_mut());
+    Some(response)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokenry_core::jose::{self, Algorithm, JwkSet, PreparedHeader, SigningKey, VerifyingKey};
 use tokenry_core::key::{KeyRecord, Stage, signing};
 use tokenry_core::realm::{Dialect, Ed25519Name};
-use tokenry_core::{MasterKey, Realm, Timestamp};
+use tokenry_core::{MasterKey, Realm, Timestamp, status_list};
 
 use crate::clock::random;
 
@@ -19,6 +19,8 @@ pub(crate) struct Signer {
     id: PreparedHeader,
     /// The header of signed answers to introspection.
     introspection: PreparedHeader,
+    /// The header of status lists.
+    status_list: PreparedHeader,
     /// The public half, once somebody asked about a token.
     public: OnceLock<VerifyingKey>,
 }
@@ -30,6 +32,8 @@ pub(crate) enum Kind {
     Id,
     /// RFC 9701 §5.
     Introspection,
+    /// draft-ietf-oauth-status-list §5.1.
+    StatusList,
 }
 
 /// What of a realm shows in the headers that its keys write.
@@ -55,9 +59,15 @@ impl Signer {
             access: key.header(access),
             id: key.header("JWT"),
             introspection: key.header("token-introspection+jwt"),
+            status_list: key.header(status_list::TYP),
             public: OnceLock::new(),
             key,
         })
+    }
+
+    /// What it is published under.
+    pub(crate) fn kid(&self) -> &str {
+        self.key.kid()
     }
 
     /// A compact JWT of these claims.
@@ -66,6 +76,7 @@ impl Signer {
             Kind::Access => &self.access,
             Kind::Id => &self.id,
             Kind::Introspection => &self.introspection,
+            Kind::StatusList => &self.status_list,
         };
         let mut token = String::new();
         self.key.sign_compact(header, claims.as_bytes(), &mut token).ok()?;

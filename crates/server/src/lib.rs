@@ -31,6 +31,7 @@ mod remote_keys;
 mod reuse;
 mod serve;
 mod socket;
+mod status_list;
 mod throttle;
 mod tls;
 mod workers;

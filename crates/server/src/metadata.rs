@@ -41,6 +41,18 @@ pub(crate) fn token_endpoint(realm: &Realm) -> String {
     at(realm, "token", "token")
 }
 
+/// Where a status list of the realm is to be had.
+pub(crate) fn status_list(realm: &Realm, number: u32) -> String {
+    format!("{}/{number}", at(realm, STATUS_LISTS, STATUS_LISTS))
+}
+
+/// The path below which they are.
+pub(crate) fn status_lists(realm: &Realm) -> String {
+    place(realm, realm.issuer.path(), STATUS_LISTS, STATUS_LISTS)
+}
+
+const STATUS_LISTS: &str = "status-lists";
+
 /// The URL of an endpoint by its name in either dialect.
 fn at(realm: &Realm, rfc: &str, keycloak: &str) -> String {
     place(realm, realm.issuer.as_str(), rfc, keycloak)

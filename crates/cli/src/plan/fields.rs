@@ -59,6 +59,7 @@ pub(super) fn realm_fields(realm: &Realm) -> Fields {
         ("keys.announce", Some(duration::write(keys.announce))),
         ("keys.linger", Some(duration::write(keys.linger))),
         ("tokens.opaque", switch(tokens.opaque)),
+        ("tokens.status_list", switch(tokens.status_list)),
         ("profile", (*profile == Profile::Fapi2).then(|| "fapi2".to_owned())),
         ("resources", list(&resources.iter().map(resource).collect::<Vec<_>>())),
         ("several_resources", switch(*several_resources)),

@@ -39,6 +39,14 @@ pub(super) fn check(written: &Written, notes: &Notes) {
         {
             notes.warning(span, "id_token has no effect: only the password grant gives ID tokens");
         }
+        if let (Some(At { value: true, span }), Some(At { value: true, .. })) =
+            (tokens.status_list.given(), tokens.opaque.given())
+        {
+            notes.warning(
+                span,
+                "status_list has no effect where tokens are opaque: what is not read names no place",
+            );
+        }
     }
     keys(realm, notes);
     policies(realm, notes);

@@ -56,6 +56,7 @@ pub(super) struct WrittenTokens {
     pub(super) id_token: Field<bool>,
     pub(super) reuse: Field<Duration>,
     pub(super) opaque: Field<bool>,
+    pub(super) status_list: Field<bool>,
 }
 
 /// `signing = "…"`: an algorithm under one of its names.
@@ -130,6 +131,7 @@ impl Written {
                 id_token: t.optional("id_token", Value::boolean),
                 reuse: t.optional("reuse", reuse),
                 opaque: t.optional("opaque", Value::boolean),
+                status_list: t.optional("status_list", Value::boolean),
             }),
             keys: t.table("keys", |t| WrittenKeys {
                 rotate_every: t.optional("rotate_every", |v| v.duration(HOUR..=MAX_LIFETIME)),
@@ -316,6 +318,7 @@ fn meant_tokens(tokens: Option<WrittenTokens>, rotate: Rotate) -> Option<TokenPo
         id_token: written.id_token.into_value().unwrap_or_default(),
         reuse: written.reuse.into_value().filter(|window| !window.is_zero()),
         opaque: written.opaque.into_value().unwrap_or_default(),
+        status_list: written.status_list.into_value().unwrap_or_default(),
         ..TokenPolicy::new(written.access.into_value().unwrap_or(DEFAULT_ACCESS))
     })
 }

@@ -12,6 +12,7 @@ use crate::jose::Algorithm;
 use crate::realm::{ClientAuthentication, Dialect, Profile, RefreshPolicy};
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::GrantType;
+use crate::status_list::Place;
 use crate::{Client, Realm, Refusal, Scope, Timestamp, keycloak};
 
 mod client_credentials;
@@ -72,7 +73,7 @@ pub struct Issue {
     pub audience: Vec<String>,
     /// What the access token is signed with.
     pub algorithm: Algorithm,
-    /// `jti` of the access token: 128 random bits.
+    /// `jti` of the access token: 128 random bits, or an identifier with its place in a status list.
     pub jti: [u8; 16],
     /// `iat`: whole seconds.
     pub issued_at: Timestamp,
@@ -92,12 +93,34 @@ pub struct Issue {
     pub id_token: bool,
     /// Whether the access token is opaque.
     pub opaque: bool,
+    /// The place of the access token in a status list.
+    pub place: Option<Place>,
 }
 
 impl Issue {
     /// `expires_in`: how long the access token lives.
     pub fn lifetime(&self) -> Duration {
         self.expires_at.since(self.issued_at)
+    }
+
+    /// Whether the access token is to be [`put`](Self::put) into a status list: with a refresh, its family has a place
+    /// or has none. An opaque token says no place to anybody.
+    pub fn wants_place(&self, realm: &Realm) -> bool {
+        realm.tokens.status_list && !self.opaque && self.grant != GrantType::RefreshToken
+    }
+
+    /// Gives the access token its place in a status list, by the name under which it would be revoked: that of the
+    /// family that begins with it, or else its own.
+    pub fn put(&mut self, place: Place, now: Timestamp) {
+        let id = place.identifier(now, [self.jti[0], self.jti[1]]);
+        match &mut self.refresh {
+            Refresh::Give(token) => {
+                token.family = id;
+                self.family = Some(id);
+            }
+            Refresh::None | Refresh::Rotate { .. } => self.jti = id.0,
+        }
+        self.place = Some(place);
     }
 }
 
@@ -151,6 +174,7 @@ fn issue(
         family: None,
         refresh: Refresh::None,
         opaque: client.particulars().opaque.unwrap_or(realm.tokens.opaque),
+        place: None,
         client: Arc::clone(client),
     })
 }

@@ -6,6 +6,7 @@ use crate::family::Rotation;
 use crate::realm::{Dialect, Rotate};
 use crate::refresh::{RefreshToken, Subject, expiry};
 use crate::request::{Asked, GrantType, excerpt};
+use crate::status_list::Place;
 use crate::{Client, Realm, Refusal, Scope, Timestamp, User, keycloak};
 
 /// What is known of a refresh token beyond what it says itself.
@@ -60,6 +61,9 @@ pub fn refresh_token(
     let grant = GrantType::RefreshToken;
     let mut issue = issue(client, grant, subject, scope, target, circumstances)?;
     issue.family = Some(token.family);
+    // The place of the family, for all its access tokens. One that began without a place goes on without.
+    let listed = realm.tokens.status_list && !issue.opaque;
+    issue.place = listed.then(|| Place::of(token.family)).flatten();
     // What is bound stays so, also where the client is no longer registered for it.
     issue.binding.key = issue.binding.key.or(token.binding.key);
     issue.binding.certificate = issue.binding.certificate.or(token.binding.certificate);

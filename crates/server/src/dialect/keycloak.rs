@@ -10,7 +10,7 @@ use tokenry_core::refusal::ErrorCode;
 use tokenry_core::request::{GrantType, Received};
 use tokenry_core::{Realm, Refusal};
 
-use super::{DPOP, Granted, Place, Told, confirmed, not_before, uuid_text};
+use super::{DPOP, Granted, Place, Told, confirmed, listed, not_before, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
 
@@ -200,6 +200,7 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue, peer: IpAddr) -> Strin
         })
         .string("acr", "1")
         .then(|o| confirmed(o, &issue.binding))
+        .then(|o| listed(o, realm, issue))
         .string("scope", issue.scope.as_str());
     described(object, issue, peer, &username).end()
 }

@@ -14,11 +14,13 @@ use tokenry_core::introspection::AccessToken;
 use tokenry_core::realm::{Dialect, Endpoint};
 use tokenry_core::refusal::ErrorCode;
 use tokenry_core::request::Received;
+use tokenry_core::status_list::Reference;
 use tokenry_core::{Realm, Refusal, Secret, Timestamp};
 
 use crate::endpoint::{Denied, Token};
 use crate::http_answer::{Body, error, full, json};
 use crate::json::Object;
+use crate::metadata;
 
 mod keycloak;
 mod rfc;
@@ -244,6 +246,13 @@ fn confirmed(object: Object, binding: &Binding) -> Object {
     let cnf = Object::with_capacity(128);
     let cnf = binding.members().fold(cnf, |cnf, (name, value)| cnf.string(name, &value));
     object.raw("cnf", &cnf.end())
+}
+
+/// Adds `status` where a token has a place in a status list (draft-ietf-oauth-status-list §6.1).
+fn listed(object: Object, realm: &Realm, issue: &Issue) -> Object {
+    let Some(place) = issue.place else { return object };
+    let uri = metadata::status_list(realm, place.list);
+    object.raw("status", &Reference { idx: place.index.into(), uri }.to_json())
 }
 
 /// Adds the headers that a dialect has on every answer.

@@ -8,7 +8,7 @@ use tokenry_core::refusal::ErrorCode;
 use tokenry_core::request::{GrantType, TokenType};
 use tokenry_core::{Realm, Refusal};
 
-use super::{DPOP, Granted, Told, confirmed, uuid_text};
+use super::{DPOP, Granted, Told, confirmed, listed, uuid_text};
 use crate::endpoint::Token;
 use crate::json::Object;
 
@@ -75,6 +75,7 @@ pub(super) fn access_claims(realm: &Realm, issue: &Issue) -> String {
             Some(may_act) => o.raw("may_act", may_act),
             None => o,
         })
+        .then(|o| listed(o, realm, issue))
         .end()
 }
 

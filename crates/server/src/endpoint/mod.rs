@@ -399,6 +399,13 @@ impl Walk<'_> {
         Standing { revoked: self.is_revoked(token.family), user }
     }
 
+    /// Takes note, for this node at once, of what has been revoked durably.
+    fn ended(&self, id: FamilyId) {
+        self.app.revoked_here.insert(&self.state.realm.name, id);
+        self.state.status_lists.insert(id);
+        self.app.feed.tell();
+    }
+
     /// Whether a family, or a token by its own, was revoked, as far as this node knows.
     fn is_revoked(&self, id: FamilyId) -> bool {
         let realm = &self.state.realm.name;

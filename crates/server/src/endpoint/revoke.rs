@@ -3,10 +3,11 @@
 use http::Response;
 use tokenry_core::family::FamilyId;
 use tokenry_core::grant::refresh_policy;
-use tokenry_core::introspection::TokenInquiry;
+use tokenry_core::introspection::{AccessToken, TokenInquiry};
 use tokenry_core::refresh::family_end;
 use tokenry_core::request::Received;
-use tokenry_core::{Refusal, Timestamp};
+use tokenry_core::status_list::{self, Reference};
+use tokenry_core::{Client, Refusal, Timestamp};
 
 use super::introspect::Token;
 use super::{Failure, Walk, Who, credential};
@@ -27,7 +28,8 @@ enum Met {
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
     ///
-    /// A refresh token ends with its family, and with the access tokens of that family. An access token ends alone.
+    /// A refresh token ends with its family, and with the access tokens of that family. An access token ends alone, unless
+    /// a status list has no other place for it than that of its family.
     pub(super) async fn revoke(
         &self,
         received: &Received<'_>,
@@ -46,12 +48,14 @@ impl Walk<'_> {
                 }
                 // "invalid tokens do not cause an error response" (RFC 7009 §2.2).
                 None => return Ok(Met::Nothing),
-                Some(Token::Access(token, _)) => (token.id, token.expires_at),
+                Some(Token::Access(token, _)) => match listed_family(token) {
+                    Some(family) => {
+                        (family, self.end_of_family(token.expires_at, client.registration()))
+                    }
+                    None => (token.id, token.expires_at),
+                },
                 Some(Token::Refresh(token)) => {
-                    let registration = client.registration();
-                    let policy = refresh_policy(&self.state.realm, registration);
-                    let end = family_end(self.now, token, policy);
-                    (token.family, end.max(self.now + self.state.longest_access()))
+                    (token.family, self.end_of_family(token.expires_at, client.registration()))
                 }
             };
             if token.as_ref().is_some_and(|token| token.client() != client.registration().id) {
@@ -80,6 +84,12 @@ impl Walk<'_> {
         Ok(self.voice.revoked(met == Met::Good))
     }
 
+    /// When nothing of a family can be good any more of which one token expires then.
+    fn end_of_family(&self, expires_at: Timestamp, client: &Client) -> Timestamp {
+        let end = family_end(self.now, expires_at, refresh_policy(&self.state.realm, client));
+        end.max(self.now + self.state.longest_access())
+    }
+
     /// Whether a token has expired, or ended with its family.
     fn is_over(&self, token: &Token) -> bool {
         let (expires_at, family) = match token {
@@ -97,8 +107,19 @@ impl Walk<'_> {
             tracing::error!(%error, "revocation not stored");
             Failure::Unavailable("the store did not take a revocation")
         })?;
-        self.app.revoked_here.insert(realm, id);
-        self.app.feed.tell();
+        self.ended(id);
         Ok(())
     }
+}
+
+/// The family that has to end with an access token, since it alone has a place in a status list.
+///
+/// RFC 7009 §2.1: where "the token passed to the request is an access token, the authorization server MAY revoke the
+/// respective refresh token as well". A token by exchange names somebody else's family, and has a place of its own.
+fn listed_family(token: &AccessToken) -> Option<FamilyId> {
+    let names_a_place = matches!(Reference::of(&token.claims), Ok(Some(_)));
+    let alone = status_list::Place::of(token.id).is_some();
+    token
+        .family
+        .filter(|family| names_a_place && !alone && status_list::Place::of(*family).is_some())
 }

@@ -16,8 +16,17 @@ use crate::dialect::{GivenRefresh, Granted};
 use crate::http_answer::Body;
 use crate::keyring::{Kind, Signer};
 use crate::password::Busy;
-use crate::reuse::Reuse;
+use crate::reuse::{Again, Reuse};
 use crate::throttle::Target;
+
+/// What is there of an answer before anything is signed.
+struct Made {
+    /// The text of an opaque access token.
+    opaque: Option<Secret>,
+    /// An access token that was given before.
+    again: Option<Again>,
+    refresh: Option<GivenRefresh>,
+}
 
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
@@ -55,8 +64,13 @@ impl Walk<'_> {
                 true => Some(Box::pin(self.hold(&mut issue)).await?),
                 false => None,
             };
+            let again = self.given_before(&mut issue);
+            if again.is_none() && issue.wants_place(&self.state.realm) {
+                self.place(&mut issue).await?;
+            }
             let refresh = self.commit(&issue).await?;
-            let mut response = self.sign(&mut issue, opaque, refresh, credential(&client))?;
+            let made = Made { opaque, again, refresh };
+            let mut response = self.sign(&issue, made, credential(&client))?;
             if shown.renews() {
                 self.give_nonce(response.headers_mut());
             }
@@ -140,8 +154,7 @@ impl Walk<'_> {
                 }
                 Rotated::Revoked => return Err(Refusal::FamilyRevoked.into()),
                 Rotated::Reused => {
-                    self.app.revoked_here.insert(&rotation.realm, rotation.family);
-                    self.app.feed.tell();
+                    self.ended(rotation.family);
                     self.state.metrics.reused.inc();
                     return Err(Refusal::RefreshTokenReused.into());
                 }
@@ -184,18 +197,32 @@ impl Walk<'_> {
         signer.ok_or(Failure::Unavailable("no signing key is ready"))
     }
 
-    fn sign(
-        &self,
-        issue: &mut Issue,
-        opaque: Option<Secret>,
-        refresh: Option<GivenRefresh>,
-        credential: &str,
-    ) -> Result<Response<Body>, Failure> {
-        let window = Reuse::window(self.state, issue);
-        let again = window.and_then(|window| {
-            let revoked = |jti| self.is_revoked(FamilyId(jti));
-            self.app.reuse.find(self.state, issue, window, revoked)
-        });
+    /// The token that the client was given for the same before, where it may have that again.
+    fn given_before(&self, issue: &mut Issue) -> Option<Again> {
+        let window = Reuse::window(self.state, issue)?;
+        let revoked = |jti| self.is_revoked(FamilyId(jti));
+        self.app.reuse.find(self.state, issue, window, revoked)
+    }
+
+    /// Gives the access token its place in a status list. The store is asked once for all places of a list.
+    async fn place(&self, issue: &mut Issue) -> Result<(), Failure> {
+        let lists = &self.state.status_lists;
+        let place = match lists.place() {
+            Some(place) => place,
+            None => {
+                let taken = Box::pin(lists.take(&*self.app.store, &self.state.realm.name)).await;
+                taken.map_err(|error| {
+                    tracing::error!(%error, "status list not taken");
+                    Failure::Unavailable("the store did not give a status list")
+                })?
+            }
+        };
+        issue.put(place, self.now);
+        Ok(())
+    }
+
+    fn sign(&self, issue: &Issue, made: Made, credential: &str) -> Result<Response<Body>, Failure> {
+        let Made { opaque, again, refresh } = made;
         let answer = |access_token: &str, id_token: Option<&str>, refresh| {
             self.voice.grant(&Granted { issue, access_token, refresh, id_token })
         };
@@ -212,7 +239,7 @@ impl Walk<'_> {
             };
             let id_claims = issue.id_token.then(|| self.voice.id_claims(issue, self.peer, &token));
             let id_token = id_claims.map(|claims| sign(Kind::Id, &claims)).transpose()?;
-            if window.is_some() {
+            if Reuse::window(self.state, issue).is_some() {
                 self.app.reuse.keep(self.state, issue, &token);
             }
             answer(&token, id_token.as_deref(), refresh)

@@ -26,6 +26,7 @@ mod registration;
 mod reuse;
 mod signing;
 mod socket;
+mod status_list;
 mod token;
 mod vendors;
 mod watched;
