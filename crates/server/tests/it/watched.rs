@@ -46,7 +46,7 @@ impl Watched {
         self.written.load(Ordering::Relaxed)
     }
 
-    fn up_to_write(&self) -> Result<&Memory, StoreError> {
+    fn up_to_write(&self) -> Result<Arc<Memory>, StoreError> {
         self.written.fetch_add(1, Ordering::Relaxed);
         self.up()
     }
