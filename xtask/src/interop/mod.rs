@@ -5,6 +5,7 @@ mod keeper;
 mod keycloak;
 mod openssl;
 mod program;
+mod verifier;
 
 use std::process::Command;
 
@@ -59,7 +60,13 @@ fn run_all(programs: &[Program]) -> Result<Vec<Problem>, Problem> {
     let (clients, others): (Vec<_>, Vec<_>) =
         programs.iter().partition(|program| program.is_client());
     let mut failed = if clients.is_empty() { Vec::new() } else { with_server(&clients)? };
-    failed.extend(others.into_iter().filter_map(|program| keeper::run(program).err()));
+    failed.extend(others.into_iter().filter_map(|program| {
+        let met = match program {
+            Program::Verifier => verifier::run(program),
+            _ => keeper::run(program),
+        };
+        met.err()
+    }));
     Ok(failed)
 }
 

@@ -20,35 +20,48 @@ pub(super) enum Program {
     Golang,
     /// Node the other way round: our keeper, and a server of other people.
     Keeper,
+    /// The same server, and our verifier.
+    Verifier,
 }
 
 /// Says of which lock file an installation was made.
 const INSTALLED: &str = "installed";
 
 impl Program {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Authlib, Self::Oauth4webapi, Self::Golang, Self::Keeper];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Authlib, Self::Oauth4webapi, Self::Golang, Self::Keeper, Self::Verifier];
 
-    /// As `--only` has it, and its folder.
+    /// As `--only` has it.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Authlib => "authlib",
             Self::Oauth4webapi => "oauth4webapi",
             Self::Golang => "golang",
             Self::Keeper => "keeper",
+            Self::Verifier => "verifier",
+        }
+    }
+
+    /// The folder with its packages: the verifier lives in that of the keeper, and meets the same server.
+    const fn home(self) -> &'static str {
+        match self {
+            Self::Verifier => Self::Keeper.name(),
+            _ => self.name(),
         }
     }
 
     /// Whether it is a client of `tokenry serve`.
     pub(super) fn is_client(self) -> bool {
-        self != Self::Keeper
+        !matches!(self, Self::Keeper | Self::Verifier)
     }
 
     /// What must be on the machine, and how it is asked whether it is.
     const fn language(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Authlib => ("python3", "--version", "Python 3.11 or newer, with venv"),
-            Self::Oauth4webapi | Self::Keeper => ("npm", "--version", "Node 20 or newer, with npm"),
+            Self::Oauth4webapi | Self::Keeper | Self::Verifier => {
+                ("npm", "--version", "Node 20 or newer, with npm")
+            }
             Self::Golang => ("go", "version", "Go 1.26 or newer"),
         }
     }
@@ -57,18 +70,18 @@ impl Program {
     const fn lock(self) -> &'static str {
         match self {
             Self::Authlib => "requirements.txt",
-            Self::Oauth4webapi | Self::Keeper => "package-lock.json",
+            Self::Oauth4webapi | Self::Keeper | Self::Verifier => "package-lock.json",
             Self::Golang => "go.sum",
         }
     }
 
     fn source(self) -> PathBuf {
-        root().join("interop").join(self.name())
+        root().join("interop").join(self.home())
     }
 
     /// Where its packages are, and its logs.
     pub(super) fn folder(self) -> PathBuf {
-        target().join(self.name())
+        target().join(self.home())
     }
 
     /// Installs the packages, unless those of the lock file are installed already.
@@ -105,7 +118,7 @@ impl Program {
                 pip.arg(source.join(self.lock()));
                 vec![venv, pip]
             }
-            Self::Oauth4webapi | Self::Keeper => {
+            Self::Oauth4webapi | Self::Keeper | Self::Verifier => {
                 // Node looks for packages beside and above the file that imports them.
                 for file in ["package.json", self.lock()] {
                     let _ = std::fs::copy(source.join(file), folder.join(file));
@@ -175,6 +188,16 @@ impl Program {
                 copy_modules(&source, &folder)?;
                 let mut node = Command::new("node");
                 node.arg(folder.join("main.mjs"));
+                node
+            }
+            Self::Verifier => {
+                copy_modules(&source, &folder)?;
+                let own = folder.join(self.name());
+                std::fs::create_dir_all(&own)
+                    .map_err(|error| format!("{}: {error}", own.display()))?;
+                copy_modules(&source.join(self.name()), &own)?;
+                let mut node = Command::new("node");
+                node.arg(own.join("main.mjs"));
                 node
             }
             Self::Golang => {
