@@ -261,9 +261,9 @@ pub enum BuildError {
     /// The revocation feed is to be asked for without an identifier, or without a secret.
     #[error("the revocation feed needs a client id and a secret")]
     NoFeedClient,
-    /// The issuer is to be asked about tokens while its feed is lost, and it is not said how.
-    #[error("to introspect tokens while the feed is lost, introspection has to be set")]
-    NoIntrospection,
+    /// While the revocation feed of an issuer (named) is lost it is to be asked about tokens, and nothing says how.
+    #[error("introspection of `{0}` is to replace its revocation feed, and is not set")]
+    NoIntrospection(String),
     /// No issuer is given.
     #[error("no issuer is given")]
     NoIssuer,

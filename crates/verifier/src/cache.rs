@@ -77,10 +77,10 @@ pub(crate) struct Entry {
     pub(crate) token: Arc<AccessToken>,
     /// Which of the verifier's issuers it is from.
     pub(crate) issuer: usize,
-    /// Whether its issuer has said that it is active.
-    pub(crate) is_confirmed: bool,
     /// The key that has signed it; none, where its issuer has vouched for it.
     pub(crate) key: Option<Arc<Key>>,
+    /// Whether its issuer has said that it is active.
+    pub(crate) is_confirmed: bool,
 }
 
 impl Entry {

@@ -11,6 +11,8 @@
 //!   503, since a client that is told 401 would throw away a good token.
 //! - A token that was found good is [remembered](VerifierBuilder::cache), so that its next request costs a look instead
 //!   of a signature check, until it expires, is revoked, or its key is withdrawn.
+//! - A token that only its issuer can read is [asked about](VerifierBuilder::introspection) (RFC 7662) where that is
+//!   set: once in a few seconds, however many requests bring it.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -90,7 +92,7 @@ pub use clock::{Clock, SystemClock};
 pub use dpop::{ProofId, ProofStore, ProofStoreError};
 pub use feed::{FeedError, FeedMetrics, FeedSettings, FeedSource, FeedStream, WhenBehind};
 pub use head::{Admitted, Head, Renewal};
-pub use introspection::{IntrospectionSettings, IntrospectionSource};
+pub use introspection::{IntrospectionMetrics, IntrospectionSettings, IntrospectionSource};
 pub use issuer::TooManyDenied;
 pub use keys::{
     FetchError, Fetched, HttpConfigError, HttpKeySource, HttpKeySourceBuilder, KeySource,

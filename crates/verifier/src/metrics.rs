@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::FeedMetrics;
+use crate::{FeedMetrics, IntrospectionMetrics};
 
 /// The numbers as they are counted.
 #[derive(Debug, Default)]
@@ -72,10 +72,6 @@ pub struct IssuerMetrics {
     pub revocations: usize,
     /// How it stands with the issuer's revocation feed, where that is [followed](crate::VerifierBuilder::feed).
     pub feed: Option<FeedMetrics>,
-    /// How many times it was asked about a token.
-    pub introspections: u64,
-    /// How many of these times there was no answer, or none that can be used.
-    pub introspections_failed: u64,
-    /// How many times it was not asked because a token had been found bad only just before.
-    pub introspections_spared: u64,
+    /// What was asked about its tokens, where it is [asked](crate::VerifierBuilder::introspection).
+    pub introspection: Option<IntrospectionMetrics>,
 }

@@ -166,7 +166,11 @@ impl Verifier {
         let found = self.inner.cache.find(print)?;
         let entry = found.as_ref()?;
         let issuer = self.inner.issuers.get(entry.issuer)?;
-        issuer.recalls(entry, now).map(|admitted| admitted.map(|()| Arc::clone(&entry.token)))
+        match issuer.recalls(entry, now) {
+            Ok(true) => Some(Ok(Arc::clone(&entry.token))),
+            Ok(false) => None,
+            Err(rejection) => Some(Err(rejection)),
+        }
     }
 
     async fn check_anew(

@@ -59,7 +59,10 @@ mod tests {
         let store = Arc::new(Memory::new());
         let tokens = TokenPolicy::new(Duration::from_secs(300));
         let realm = Realm::new("r", "https://auth.example".parse().unwrap(), tokens);
-        store.change(vec![Change::PutRealm(realm)], None).await.unwrap();
+        store
+            .change(vec![Change::PutRealm(realm)], None, tokenry_core::Timestamp::EPOCH)
+            .await
+            .unwrap();
         store
     }
 

@@ -532,7 +532,7 @@ async fn a_status_list_is_taken_once(store: AnyStore) {
 
     store.collect_garbage(at(u64::MAX / 4000)).await.unwrap();
     assert_eq!(store.take_status_list("r").await.unwrap(), 50, "no garbage");
-    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None).await.unwrap();
+    store.change(vec![Change::RemoveRealm { realm: "r".into() }], None, at(1)).await.unwrap();
     make_realms(&*store, &["r"]).await;
     assert_eq!(store.status_lists("r").await.unwrap(), 0, "gone with its realm");
     assert_eq!(store.status_lists("s").await.unwrap(), 1);

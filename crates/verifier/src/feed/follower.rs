@@ -73,12 +73,12 @@ impl Follower {
             WhenBehind::Refuse if self.standing.is_overdue() => {
                 Err(Rejection::FeedBehind { retry_after: self.standing.retry_after() })
             }
-            WhenBehind::Refuse | WhenBehind::Trust | WhenBehind::Introspect => Ok(()),
+            WhenBehind::Introspect | WhenBehind::Refuse | WhenBehind::Trust => Ok(()),
         }
     }
 
-    /// Whether the issuer's word is needed on each token. It changes together with the epoch, too.
-    pub(crate) fn must_confirm(&self) -> bool {
+    /// Whether the issuer is to be asked about every token instead. It changes together with the epoch, too.
+    pub(crate) fn must_introspect(&self) -> bool {
         self.when_behind == WhenBehind::Introspect && self.standing.is_overdue()
     }
 

@@ -28,13 +28,12 @@ pub enum WhenBehind {
     /// They are good until they expire, as without a feed.
     #[default]
     Trust,
+    /// The issuer is asked about each of them, see [`introspection`](VerifierBuilder::introspection). While it does not
+    /// answer either, they are answered with 503.
+    Introspect,
     /// They are answered with 503 and `Retry-After`. The API then depends on its issuer: it is closed until the feed
     /// was heard for the first time, too.
     Refuse,
-    /// The issuer is asked about each (RFC 7662), and answers are kept as
-    /// [`introspection`](crate::VerifierBuilder::introspection) says, which has to be set. Where it does not answer either,
-    /// tokens are answered with 503.
-    Introspect,
 }
 
 /// How an issuer's revocation feed is followed.
@@ -51,7 +50,7 @@ pub enum WhenBehind {
 pub struct FeedSettings {
     origin: Origin,
     endpoint: Option<String>,
-    pub(crate) when_behind: WhenBehind,
+    pub(super) when_behind: WhenBehind,
     pub(super) max_silence: Duration,
     pub(super) randomness: Randomness,
 }
@@ -115,6 +114,11 @@ impl FeedSettings {
     pub fn randomness(mut self, randomness: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.randomness = Box::new(randomness);
         self
+    }
+
+    /// Whether the issuer is to be asked about tokens while the feed is lost.
+    pub(crate) fn introspects(&self) -> bool {
+        self.when_behind == WhenBehind::Introspect
     }
 
     /// What can be said without doing anything yet.

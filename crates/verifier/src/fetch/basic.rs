@@ -19,7 +19,7 @@ pub(crate) fn basic(id: &str, secret: &Secret) -> HeaderValue {
 }
 
 /// "encoded using the "application/x-www-form-urlencoded" encoding algorithm" (RFC 6749 §2.3.1, appendix B).
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use self::tls::{Connector, Dial, connector};
 use crate::keys::{FetchError, HttpConfigError};
 
-pub(crate) use self::basic::basic;
+pub(crate) use self::basic::{basic, encoded};
 pub(crate) use self::discovery::{Discovery, address};
 
 /// Requests are seconds or minutes apart: an idle connection only costs the issuer a socket.

@@ -22,7 +22,7 @@ use super::negatives::Negatives;
 use super::{IntrospectionSettings, IntrospectionSource, SOON, Surroundings};
 use crate::cache::{Entry, Print, TokenCache};
 use crate::issuer::{Epoch, Found, Revocations, marks};
-use crate::{BuildError, FetchError, IssuerMetrics, Policy, Rejection};
+use crate::{BuildError, FetchError, IntrospectionMetrics, Policy, Rejection};
 
 /// What comes of a question, once it is there.
 pub(super) type Landing = watch::Receiver<Option<Result<Found, Rejection>>>;
@@ -267,10 +267,13 @@ impl Flights {
         self.negatives.clear();
     }
 
-    pub(super) fn count(&self, metrics: &mut IssuerMetrics) {
-        metrics.introspections = self.asked.load(Ordering::Relaxed);
-        metrics.introspections_failed = self.failed.load(Ordering::Relaxed);
-        metrics.introspections_spared = self.spared.load(Ordering::Relaxed);
+    pub(super) fn metrics(&self) -> IntrospectionMetrics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        IntrospectionMetrics {
+            asked: read(&self.asked),
+            failed: read(&self.failed),
+            spared: read(&self.spared),
+        }
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {

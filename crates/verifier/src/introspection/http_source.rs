@@ -1,7 +1,5 @@
 //! Questions over HTTP (RFC 7662 §2.1), with the secret of a client.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
@@ -10,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::IntrospectionSource;
 use super::answer::MAX_ANSWER_LEN;
-use crate::fetch::{Discovery, Http, address};
+use crate::fetch::{Discovery, Http, address, encoded};
 use crate::{BoxFuture, FetchError};
 
 /// Asks over HTTP and TLS. Redirects are not followed.
@@ -26,20 +24,13 @@ pub(super) struct HttpSource {
 /// How the asking client shows who it is, ready to be sent.
 #[derive(Clone)]
 pub(super) enum Client {
-    /// The value of `Authorization`.
-    Basic(Secret),
+    /// The value of `Authorization`, which says that it is sensitive.
+    Basic(HeaderValue),
     /// What stands in the form besides the token.
     Post(Secret),
 }
 
 impl Client {
-    /// "The client identifier is encoded using the application/x-www-form-urlencoded encoding algorithm" (RFC 6749
-    /// §2.3.1), and the secret as well.
-    pub(super) fn basic(id: &str, secret: &Secret) -> Self {
-        let pair = Secret::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
-        Self::Basic(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair.expose()))))
-    }
-
     pub(super) fn post(id: &str, secret: &Secret) -> Self {
         let (id, secret) = (encoded(id), Secret::new(encoded(secret.expose())));
         Self::Post(Secret::new(format!("&client_id={id}&client_secret={}", secret.expose())))
@@ -62,12 +53,7 @@ impl HttpSource {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         match &self.client {
-            Client::Basic(header) => {
-                let mut header = HeaderValue::try_from(header.expose())
-                    .map_err(|_| FetchError::Address("the client has no header".to_owned()))?;
-                header.set_sensitive(true);
-                request = request.header(AUTHORIZATION, header);
-            }
+            Client::Basic(header) => request = request.header(AUTHORIZATION, header.clone()),
             Client::Post(more) => form.push_str(more.expose()),
         }
         let answer = self.http.ask(request, form.into(), MAX_ANSWER_LEN).await;
@@ -96,40 +82,5 @@ impl IntrospectionSource for HttpSource {
         token: &'a str,
     ) -> BoxFuture<'a, Result<Bytes, FetchError>> {
         Box::pin(self.ask(issuer, token))
-    }
-}
-
-/// Form-encodes a value (RFC 6749 appendix B).
-fn encoded(value: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'*' | b'-' | b'.' | b'_' => {
-                text.push(char::from(byte));
-            }
-            b' ' => text.push('+'),
-            _ => {
-                text.push('%');
-                text.push(char::from(HEX[usize::from(byte >> 4)]));
-                text.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn client_and_secret_are_form_encoded_before_they_are_base64() {
-        let secret = Secret::new("p%s+s w:\u{e4}/=");
-        let Client::Basic(header) = Client::basic("a:b", &secret) else { unreachable!() };
-        let pair = BASE64_STANDARD.decode(header.expose().strip_prefix("Basic ").unwrap()).unwrap();
-        assert_eq!(String::from_utf8(pair).unwrap(), "a%3Ab:p%25s%2Bs+w%3A%C3%A4%2F%3D");
-        let Client::Post(form) = Client::post("a&b", &secret) else { unreachable!() };
-        assert_eq!(form.expose(), "&client_id=a%26b&client_secret=p%25s%2Bs+w%3A%C3%A4%2F%3D");
     }
 }

@@ -19,7 +19,7 @@ use crate::cache::{Entry, Print, TokenCache};
 use crate::credentials::is_b64token_char;
 use crate::fetch::HttpSettings;
 use crate::issuer::{Epoch, Found, Revocations};
-use crate::{BuildError, IssuerMetrics, Policy, Rejection};
+use crate::{BuildError, Policy, Rejection};
 
 pub use settings::IntrospectionSettings;
 pub(crate) use settings::can_tell_apart;
@@ -34,6 +34,18 @@ pub(crate) struct Introspection {
     prefixes: Vec<String>,
     always: bool,
     flights: Arc<Flights>,
+}
+
+/// What was asked about the tokens of an issuer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct IntrospectionMetrics {
+    /// How many times it was asked.
+    pub asked: u64,
+    /// How many of these times there was no answer, or none that can be used.
+    pub failed: u64,
+    /// How many times it was not asked because a token had been found bad only just before.
+    pub spared: u64,
 }
 
 /// What of its issuer an introspection needs.
@@ -100,8 +112,8 @@ impl Introspection {
         self.flights.forget_all();
     }
 
-    pub(crate) fn count(&self, metrics: &mut IssuerMetrics) {
-        self.flights.count(metrics);
+    pub(crate) fn metrics(&self) -> IntrospectionMetrics {
+        self.flights.metrics()
     }
 }
 

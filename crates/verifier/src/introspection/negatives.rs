@@ -17,7 +17,7 @@ const PLACES: usize = 4096;
 /// What may be otherwise soon is remembered for a second at most.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The table. Each token has one place, told by its digest, and a newcomer takes it.
+/// The table. Each token has one place, told by its print, and a newcomer takes it.
 #[derive(Debug)]
 pub(super) struct Negatives {
     ttl: Duration,

@@ -10,7 +10,7 @@ use tokenry_core::Secret;
 use super::IntrospectionSource;
 use super::answer::Lenience;
 use super::http_source::{Client, HttpSource};
-use crate::fetch::HttpSettings;
+use crate::fetch::{HttpSettings, basic};
 use crate::{BuildError, VerifierBuilder};
 
 /// 10 s: so late may a token be refused that the issuer has ended, where nothing else tells of it. A token that is used
@@ -79,7 +79,7 @@ enum Asking {
 impl IntrospectionSettings {
     /// Asks as this client, with its secret in the header (`client_secret_basic`, RFC 6749 §2.3.1).
     pub fn basic(client_id: &str, secret: impl Into<String>) -> Self {
-        Self::new(Asking::Http(Client::basic(client_id, &Secret::new(secret))))
+        Self::new(Asking::Http(Client::Basic(basic(client_id, &Secret::new(secret)))))
     }
 
     /// Asks as this client, with its secret in the form (`client_secret_post`).

@@ -67,7 +67,10 @@ impl Issuer {
         if self.revocations.covers(&marks(&token, key.kid()), now) {
             return Err(Rejection::Revoked);
         }
-        admitted?;
+        // Nothing is missing where the issuer is asked about the token itself.
+        if !self.must_confirm() {
+            admitted?;
+        }
         let good = self.policy.life(token.claims());
         Ok(Found { token: Arc::new(token), key: Some(key), good, epoch })
     }
@@ -94,54 +97,48 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<Found, Rejection> {
         let introspection = self.introspection.as_ref().ok_or_else(|| self.unavailable())?;
-        let recalls = |entry: &Entry| matches!(self.recalls(entry, now), Some(Ok(())));
-        introspection.ask(text, signed, recalls, now).await
+        introspection.ask(text, signed, |entry| self.recalls(entry, now) == Ok(true), now).await
     }
 
-    /// Whether JWTs that are good by themselves are let in only with the issuer's word on them.
+    /// Whether JWTs that are good by themselves are let in only with the issuer's word on them. It changes together with
+    /// the epoch.
     pub(crate) fn must_confirm(&self) -> bool {
-        self.introspection.as_ref().is_some_and(Introspection::is_for_all)
-            || self.feed.as_ref().is_some_and(Follower::must_confirm)
+        let Some(introspection) = &self.introspection else { return false };
+        introspection.is_for_all() || self.feed.as_ref().is_some_and(Follower::must_introspect)
     }
 
-    /// What is known now of a token that was found good before. `None`: it has to be checked anew.
-    pub(crate) fn recalls(&self, entry: &Entry, now: Timestamp) -> Option<Result<(), Rejection>> {
+    /// Whether a token that was found good before still is; an error, where that cannot be said now.
+    pub(crate) fn recalls(&self, entry: &Entry, now: Timestamp) -> Result<bool, Rejection> {
         if !entry.good.contains(&now) {
-            return None;
+            return Ok(false);
         }
         let epoch = self.epoch.now();
         if entry.epoch.load(Ordering::Acquire) != epoch {
-            let admitted = self.admit();
-            let unconfirmed = !entry.is_confirmed && self.must_confirm();
-            if unconfirmed || !self.still_takes(&entry.token, entry.key.as_deref(), now) {
-                return None;
+            let admitted = if entry.is_confirmed { Ok(()) } else { self.admit() };
+            if !entry.is_confirmed && self.must_confirm() {
+                return Ok(false);
             }
-            if let Err(rejection) = admitted {
-                return Some(Err(rejection));
+            if !self.still_takes(&entry.token, entry.key.as_deref(), now) {
+                return Ok(false);
             }
+            admitted?;
             // As of when this was asked. Whoever stores an older one here has it looked at once more.
             entry.epoch.store(epoch, Ordering::Release);
         }
-        Some(Ok(()))
+        Ok(true)
     }
 
     pub(crate) fn metrics(&self) -> IssuerMetrics {
         let (key_fetches, key_fetches_failed) = self.keys.fetches();
-        let mut metrics = IssuerMetrics {
+        IssuerMetrics {
             issuer: self.policy.issuer.clone(),
             keys: self.keys.current().map_or(0, |keys| keys.len()),
             key_fetches,
             key_fetches_failed,
             revocations: self.revocations.len(),
             feed: self.feed.as_ref().map(Follower::metrics),
-            introspections: 0,
-            introspections_failed: 0,
-            introspections_spared: 0,
-        };
-        if let Some(introspection) = &self.introspection {
-            introspection.count(&mut metrics);
+            introspection: self.introspection.as_ref().map(Introspection::metrics),
         }
-        metrics
     }
 
     /// Whether so much is known about what was revoked that tokens may be found good. To be asked before looking at the

@@ -9,7 +9,7 @@ use crate::cache::TokenCache;
 use crate::feed::{Around, Follower};
 use crate::introspection::{Introspection, IntrospectionSettings, Surroundings};
 use crate::keys::{HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule};
-use crate::{BuildError, Clock, FeedSettings, Policy, WhenBehind};
+use crate::{BuildError, Clock, FeedSettings, Policy};
 
 /// What was said about one issuer so far.
 pub(crate) struct Settings {
@@ -51,11 +51,11 @@ impl Settings {
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
-        let asks = |feed: &FeedSettings| feed.when_behind == WhenBehind::Introspect;
-        if self.feed.as_ref().is_some_and(asks) && self.introspection.is_none() {
-            return Err(BuildError::NoIntrospection);
+        let Some(feed) = &self.feed else { return Ok(()) };
+        if feed.introspects() && self.introspection.is_none() {
+            return Err(BuildError::NoIntrospection(issuer.clone()));
         }
-        self.feed.as_ref().map_or(Ok(()), FeedSettings::check)
+        feed.check()
     }
 
     /// Starts to fetch the keys, and to follow the feed. Must be called within a Tokio runtime. `cache` is where tokens

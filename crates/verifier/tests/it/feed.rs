@@ -2,7 +2,7 @@
 
 mod http;
 mod policy;
-mod source;
+pub(crate) mod source;
 
 use std::time::Duration;
 

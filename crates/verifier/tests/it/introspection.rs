@@ -1,6 +1,7 @@
 //! Tokens that only their issuer can read: what it is asked, what it has to say, and what that costs.
 
 mod asked;
+mod behind;
 mod outage;
 mod said;
 mod signed;

@@ -1,21 +1,14 @@
 //! What becomes of tokens while a follower is behind, and who is told.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use axum::body::Bytes;
 use axum::http::header::RETRY_AFTER;
 use serde_json::json;
 use tokenry_core::jose::Algorithm;
-use tokenry_verifier::{
-    BoxFuture, BuildError, FeedSettings, FetchError, IntrospectionSettings, IntrospectionSource,
-    Rejection, Verifier, WhenBehind,
-};
+use tokenry_verifier::{BuildError, FeedSettings, Rejection, Verifier, WhenBehind};
 use tokio::time::sleep;
 
 use super::source::{Answer, Feed};
 use super::{Duration, Scene, jti, secs, settle, token};
-use crate::issuer::{API, ISSUER, Source, api, builder, claims, claims_with, key, send};
+use crate::issuer::{API, ISSUER, api, claims, claims_with, key, send};
 use crate::log::Log;
 
 async fn refusing(feed: Feed) -> Scene {
@@ -202,9 +195,9 @@ async fn the_feed_of_one_issuer_closes_nothing_of_another() {
     let feed = Feed::default();
     feed.answer(Answer::Down);
     let [mine, other] = [key(Algorithm::Es256), key(Algorithm::Es256)];
-    let keys = Source::with(&[&mine]);
+    let keys = crate::issuer::Source::with(&[&mine]);
     let settings = FeedSettings::source(feed).when_behind(WhenBehind::Refuse);
-    let verifier = builder(&keys)
+    let verifier = crate::issuer::builder(&keys)
         .feed(settings)
         .issuer("https://other.example")
         .audience(API)
@@ -228,7 +221,10 @@ impl tokenry_verifier::KeySource for Other {
     fn fetch<'a>(
         &'a self,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<tokenry_verifier::Fetched, FetchError>> {
+    ) -> tokenry_verifier::BoxFuture<
+        'a,
+        Result<tokenry_verifier::Fetched, tokenry_verifier::FetchError>,
+    > {
         let body = self.0.clone().into();
         Box::pin(async { Ok(tokenry_verifier::Fetched { body, max_age: None }) })
     }
@@ -247,65 +243,4 @@ async fn settings_that_lead_nowhere_are_refused() {
     }
     let shown = format!("{:?}", FeedSettings::client("c", "hidden").endpoint("https://u:hidden@h"));
     assert!(shown.contains("\"c\"") && !shown.contains("hidden"), "{shown}");
-}
-
-/// An issuer that says the same of every token.
-#[derive(Clone)]
-struct Word(Arc<AtomicBool>, Arc<AtomicUsize>);
-
-impl IntrospectionSource for Word {
-    fn introspect<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Bytes, FetchError>> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        let mut says = claims();
-        says["active"] = self.0.load(Ordering::Relaxed).into();
-        says["token_type"] = "Bearer".into();
-        Box::pin(async move { Ok(says.to_string().into()) })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_introspects_asks_about_each_token_while_the_feed_is_lost() {
-    let key = key(Algorithm::Es256);
-    let (feed, word) = (Feed::default(), Word(Arc::new(true.into()), Arc::default()));
-    let settings = FeedSettings::source(feed.clone()).when_behind(WhenBehind::Introspect);
-    let verifier = builder(&Source::with(&[&key]))
-        .feed(settings.randomness(|| 0.0))
-        .introspection(IntrospectionSettings::source(word.clone()))
-        .build()
-        .unwrap();
-    settle().await;
-    let text = crate::issuer::token(&key, &claims());
-    let ask = async || verifier.verify(&text, verifier.now()).await.map(drop);
-    let asked = || word.1.load(Ordering::Relaxed);
-    for _ in 0..3 {
-        assert_eq!(ask().await, Ok(()));
-    }
-    assert_eq!((verifier.metrics().cache_hits, asked()), (2, 0));
-    feed.answer(Answer::Down);
-    feed.cut();
-    sleep(secs(40)).await;
-    // What was remembered without its word is not enough any more; its word is, for a while.
-    for _ in 0..3 {
-        assert_eq!(ask().await, Ok(()));
-    }
-    assert_eq!(asked(), 1);
-    word.0.store(false, Ordering::Relaxed);
-    sleep(secs(60)).await;
-    assert!(ask().await.is_err());
-    feed.answer(Answer::Feed);
-    sleep(secs(60)).await;
-    let before = asked();
-    assert_eq!(ask().await, Ok(()));
-    assert_eq!(asked(), before);
-}
-
-#[tokio::test]
-async fn who_introspects_says_how() {
-    let feed = FeedSettings::source(Feed::default()).when_behind(WhenBehind::Introspect);
-    let built = Verifier::builder(ISSUER).audience(API).feed(feed).build();
-    assert_eq!(built.unwrap_err(), BuildError::NoIntrospection);
 }
