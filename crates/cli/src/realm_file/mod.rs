@@ -194,6 +194,7 @@ mod tests {
             refresh = { lifetime = "24h", max_lifetime = "30d", policy = "rotate", grace = "10s", client_credentials = true }
             signing = "RS256"
             id_token = true
+            status_list = true
 
             [realm.keys]
             rotate_every = "30d"
@@ -234,6 +235,7 @@ mod tests {
         assert_eq!(json["client_authentication"], "optional");
         assert_eq!(json["tokens"]["signing"], "RS256");
         assert_eq!(json["tokens"]["id_token"], true);
+        assert_eq!(json["tokens"]["status_list"], true);
         assert_eq!(json["tokens"]["refresh"]["max_lifetime"]["secs"], 30 * 86400);
         assert_eq!(json["tokens"]["refresh"]["grace"]["secs"], 10);
         assert_eq!(json["keys"]["rotate_every"]["secs"], 30 * 86400);
@@ -400,6 +402,10 @@ mod tests {
             (
                 "[realm.tokens]\naccess = \"25h\"\n".to_owned(),
                 "5:10: warning: access tokens of 25h cannot be taken back that long by those who do not ask",
+            ),
+            (
+                "[realm.tokens]\nopaque = true\nstatus_list = true\n".to_owned(),
+                "6:15: warning: status_list has no effect where tokens are opaque: what is not read names no place",
             ),
             (
                 "profile = \"fapi2\"\npassword_grant = true\n".to_owned(),
