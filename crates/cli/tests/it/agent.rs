@@ -116,7 +116,9 @@ async fn a_thousand_that_ask_at_once_are_one_token_request() {
     let status = held.status();
     assert_eq!(status.len(), 2, "{status:?}");
     for token in &status {
-        assert_eq!((token["asked"].as_u64(), token["tokens"].as_u64()), (Some(500), Some(1)));
+        // Who waits too long asks once more: a busy machine has more questions, and still one request.
+        assert!(token["asked"].as_u64().is_some_and(|asked| asked >= 500), "{token}");
+        assert_eq!(token["tokens"].as_u64(), Some(1));
     }
     tokens.sort();
     tokens.dedup();

@@ -47,7 +47,16 @@ const TOKENS: [Count<VerifierMetrics>; 4] = [
     ("verify_cache_hits", "Good tokens that were known from before", |m| m.cache_hits),
 ];
 
-const OF_ISSUERS: [Count<IssuerMetrics>; 2] = [
+const OF_ISSUERS: [Count<IssuerMetrics>; 5] = [
+    ("verify_introspections", "Questions about tokens", |m| {
+        m.introspection.as_ref().map_or(0, |it| it.asked)
+    }),
+    ("verify_introspections_failed", "Questions about tokens without a usable answer", |m| {
+        m.introspection.as_ref().map_or(0, |it| it.failed)
+    }),
+    ("verify_feed_reconnects", "How often a revocation feed was asked for again", |m| {
+        m.feed.as_ref().map_or(0, |it| it.reconnects)
+    }),
     ("verify_key_fetches", "Fetches of keys that have ended", |m| m.key_fetches),
     ("verify_key_fetches_failed", "Fetches of keys that brought nothing", |m| m.key_fetches_failed),
 ];
@@ -77,6 +86,17 @@ impl Collector for Metrics {
         let (keys, revocations) = ("Keys to verify with", "Revocations that are held");
         gauge(&mut encoder, "verify_keys", keys, &issuers, |m| m.keys)?;
         gauge(&mut encoder, "verify_revocations", revocations, &issuers, |m| m.revocations)?;
+        let followed: Vec<_> =
+            issuers.iter().filter(|(_, it)| it.feed.is_some()).cloned().collect();
+        let (following, behind) =
+            ("Whether the revocation feed is followed", "Seconds behind the revocation feed");
+        gauge(&mut encoder, "verify_feed_following", following, &followed, |m| {
+            usize::from(m.feed.as_ref().is_some_and(|it| it.following))
+        })?;
+        gauge(&mut encoder, "verify_feed_behind_seconds", behind, &followed, |m| {
+            let behind = m.feed.as_ref().and_then(|it| it.behind_for).unwrap_or_default();
+            usize::try_from(behind.as_secs()).unwrap_or(usize::MAX)
+        })?;
         let help = "Whether tokens of any issuer can be checked";
         let ready = encoder.encode_descriptor("verify_ready", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(self.0.is_ready())).encode(ready)

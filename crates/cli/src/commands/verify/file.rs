@@ -21,6 +21,16 @@
 //! | `[[issuers]] cacert` | PEM file of authorities that are trusted for it | those of the operating system |
 //! | `[[issuers]] connect_to` | as curl's `--connect-to` | `[]` |
 //! | `[[issuers]] allow_plain_http` | whether keys may be fetched without TLS | `false` |
+//! | `[issuers.introspection] client_id`, `client_secret` | as whom it is asked about tokens that only it can read (RFC 7662) | not at all |
+//! | `[issuers.introspection] endpoint` | where | what its metadata say |
+//! | `[issuers.introspection] always` | whether it is asked about JWTs, too | `false` |
+//! | `[issuers.introspection] ttl` | how long its word is believed | `10s` |
+//! | `[issuers.introspection] opaque_prefix` | how its tokens begin, where several issuers are asked | any |
+//! | `[issuers.introspection] accept_without_audience` | whether it is trusted to vouch only for tokens that are for this API | `false` |
+//! | `[issuers.feed] client_id`, `client_secret` | as whom its revocation feed is followed | not at all |
+//! | `[issuers.feed] endpoint` | where | what its metadata say |
+//! | `[issuers.feed] when_behind` | `trust`, `refuse` or `introspect` tokens while the feed is lost | `trust` |
+//! | `[issuers.feed] max_silence` | how long it may be silent before it is lost | `15s` |
 //! | `[dpop] resource_urls` | under which addresses clients know the API | `[]`: tokens bound to a key are refused |
 //! | `[dpop] nonces` | whether proofs need a nonce | `false` |
 //! | `[dpop] nonce_key` | file with 32 bytes as 64 hex digits or in base64, the same for all replicas | a new one |
@@ -31,8 +41,9 @@
 //! | `[cache] max_age` | for how long the proxy may give the same answer again | not at all |
 //! | `[log] level`, `format` | as in `tokenry.toml` | `info`, `json` |
 //!
-//! Paths are relative to the file.
+//! Paths are relative to the file. A `client_secret` is `{ file = "PATH" }` or `{ env = "NAME" }`.
 
+mod asked;
 mod issuers;
 
 use std::net::SocketAddr;

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use tokenry_core::Scope;
 use tokenry_core::jose::Algorithm;
-use tokenry_verifier::{BuildError, Policy, Verifier, VerifierBuilder};
+use tokenry_core::{Scope, Secret};
+use tokenry_verifier::{
+    BuildError, FeedSettings, IntrospectionSettings, Policy, Verifier, VerifierBuilder, WhenBehind,
+};
 
 use super::claims::ClaimHeaders;
 use super::original::Proxy;
@@ -92,6 +94,69 @@ pub(super) struct Issuer {
     /// Hosts, and where they are.
     pub(super) connect_to: Vec<(String, SocketAddr)>,
     pub(super) allow_plain_http: bool,
+    /// How it is asked about tokens that only it can read.
+    pub(super) introspection: Option<Introspection>,
+    /// How its revocation feed is followed.
+    pub(super) feed: Option<Feed>,
+}
+
+/// How an issuer is asked about tokens (RFC 7662).
+#[derive(Clone, Debug)]
+pub(super) struct Introspection {
+    pub(super) client_id: String,
+    pub(super) client_secret: Secret,
+    pub(super) endpoint: Option<String>,
+    pub(super) always: bool,
+    pub(super) ttl: Option<Duration>,
+    pub(super) opaque_prefix: Option<String>,
+    pub(super) without_audience: bool,
+}
+
+/// How an issuer's revocation feed is followed.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    pub(super) client_id: String,
+    pub(super) client_secret: Secret,
+    pub(super) endpoint: Option<String>,
+    pub(super) when_behind: WhenBehind,
+    pub(super) max_silence: Option<Duration>,
+}
+
+impl Introspection {
+    fn settings(&self) -> IntrospectionSettings {
+        let mut settings =
+            IntrospectionSettings::basic(&self.client_id, self.client_secret.expose());
+        if let Some(url) = &self.endpoint {
+            settings = settings.endpoint(url);
+        }
+        if self.always {
+            settings = settings.always();
+        }
+        if let Some(ttl) = self.ttl {
+            settings = settings.ttl(ttl);
+        }
+        if let Some(prefix) = &self.opaque_prefix {
+            settings = settings.opaque_prefix(prefix);
+        }
+        if self.without_audience {
+            settings = settings.accept_without_audience();
+        }
+        settings
+    }
+}
+
+impl Feed {
+    fn settings(&self) -> FeedSettings {
+        let mut settings = FeedSettings::client(&self.client_id, self.client_secret.expose())
+            .when_behind(self.when_behind);
+        if let Some(url) = &self.endpoint {
+            settings = settings.endpoint(url);
+        }
+        if let Some(silence) = self.max_silence {
+            settings = settings.max_silence(silence);
+        }
+        settings
+    }
 }
 
 impl Issuer {
@@ -106,6 +171,8 @@ impl Issuer {
             cacert: None,
             connect_to: Vec::new(),
             allow_plain_http: false,
+            introspection: None,
+            feed: None,
         }
     }
 }
@@ -182,6 +249,12 @@ impl Issuer {
         }
         if self.allow_plain_http {
             builder = builder.allow_plain_http();
+        }
+        if let Some(introspection) = &self.introspection {
+            builder = builder.introspection(introspection.settings());
+        }
+        if let Some(feed) = &self.feed {
+            builder = builder.feed(feed.settings());
         }
         builder
     }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokenry_core::jose::Algorithm;
+use tokenry_verifier::WhenBehind;
 
-use super::is_url;
+use super::{asked, is_url};
 use crate::commands::verify::settings::{Issuer, connect_to};
 use crate::diagnostic::{plain, quoted};
 use crate::document::{At, Table, Value};
@@ -51,6 +52,8 @@ fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
         let must = "HOST:PORT:ADDR:PORT2, where ADDR is an address";
         v.list(|item| connect_to(item.text_that(must)?).or_else(|| item.must(must, None)))
     });
+    let introspection = table.table("introspection", |it| asked::introspection(it, folder));
+    let feed = table.table("feed", |it| asked::feed(it, folder));
     let audiences = audiences.into_value()?.into_iter().map(|text| text.value).collect();
     let mut issuer = Issuer::new(name.into_value()?, audiences);
     issuer.algorithms =
@@ -62,6 +65,15 @@ fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
     issuer.cacert = cacert.into_value();
     issuer.connect_to =
         connect_to.into_value().unwrap_or_default().into_iter().map(|it| it.value).collect();
+    issuer.introspection = introspection.into_value().flatten();
+    issuer.feed = feed.into_value().flatten();
+    if let Some(feed) = &issuer.feed
+        && feed.when_behind == WhenBehind::Introspect
+        && issuer.introspection.is_none()
+    {
+        let message = "`when_behind = \"introspect\"` needs `[issuers.introspection]`";
+        table.notes.error(&table.span, message, None);
+    }
     Some(issuer)
 }
 

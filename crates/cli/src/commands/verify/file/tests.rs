@@ -10,6 +10,8 @@ fn of(text: &str) -> Result<Settings, Vec<String>> {
     let path = folder.path().join("verify.toml");
     std::fs::write(&path, text).unwrap();
     std::fs::write(folder.path().join("nonce.key"), "ab".repeat(32) + "\n").unwrap();
+    std::fs::write(folder.path().join("orders-api.secret"), "sesame\n").unwrap();
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
     read(&path).map_err(|found| found.0.iter().map(|it: &Diagnostic| it.message.clone()).collect())
 }
 
@@ -31,7 +33,7 @@ fn the_example_is_good_and_has_every_key() {
     assert_eq!(settings.rules.len(), 3);
     let text = std::fs::read_to_string(example).unwrap();
     let uncommented = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if rest.contains(" = ") => rest.to_owned(),
+        Some(rest) if rest.contains(" = ") || rest.starts_with('[') => rest.to_owned(),
         _ => line.to_owned(),
     };
     let all: String = text.lines().map(|line| uncommented(line) + "\n").collect();
@@ -41,6 +43,12 @@ fn the_example_is_good_and_has_every_key() {
     assert_eq!(settings.dpop.nonce_key, Some([0xab; 32]));
     assert_eq!(settings.issuers[0].connect_to[0].0, "auth.example");
     assert_eq!(settings.cache.max_age, Some(Duration::from_secs(5)));
+    let asked = settings.issuers[0].introspection.as_ref().unwrap();
+    assert_eq!((&*asked.client_id, asked.client_secret.expose()), ("orders-api", "sesame"));
+    assert_eq!(asked.ttl, Some(Duration::from_secs(10)));
+    let feed = settings.issuers[0].feed.as_ref().unwrap();
+    assert_eq!((&*feed.client_id, feed.client_secret.expose()), ("orders-api", "sesame"));
+    assert!(!format!("{settings:?}").contains("sesame"));
 }
 
 #[test]
@@ -68,6 +76,23 @@ fn each_mistake_is_told() {
             "audiences must be a list of one",
         ),
         ("[isuers]\n", "unknown key"),
+        ("[issuers.feed]\nclient_id = \"a\"\n", "client_secret is missing"),
+        (
+            "[issuers.feed]\nclient_id = \"a\"\nclient_secret = \"sesame\"\n",
+            "client_secret must be a table",
+        ),
+        (
+            "[issuers.feed]\nclient_id = \"a\"\nclient_secret = { file = \"empty\" }\n",
+            "empty is empty",
+        ),
+        (
+            "[issuers.feed]\nclient_id = \"a\"\nclient_secret = { file = \"nonce.key\", env = \"A\" }\n",
+            "must be { file = ",
+        ),
+        (
+            "[issuers.feed]\nclient_id = \"a\"\nclient_secret = { file = \"nonce.key\" }\nwhen_behind = \"introspect\"\n",
+            "needs `[issuers.introspection]`",
+        ),
     ] {
         let found = of(&format!("{GOOD}{more}")).unwrap_err();
         assert!(found.iter().any(|it| it.contains(told)), "{told}: {found:?}");
