@@ -13,6 +13,8 @@
 //!   of a signature check, until it expires, is revoked, or its key is withdrawn.
 //! - A token that only its issuer can read is [asked about](VerifierBuilder::introspection) (RFC 7662) where that is
 //!   set: once in a few seconds, however many requests bring it.
+//! - What the issuer revokes is refused within a moment where its [feed](VerifierBuilder::feed) is followed. A follower
+//!   that has fallen behind says so, and what becomes of tokens then is [decided beforehand](WhenBehind).
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};

@@ -185,8 +185,10 @@ impl Verifier {
             Err(error) => return Box::pin(self.check_opaque(text, error, now)).await,
         };
         let (number, issuer) = self.issuer_of(&parsed)?;
+        // Asked first: who is told that all that was revoked is known has to see all of it.
+        let must_confirm = issuer.must_confirm();
         let found = issuer.check(&parsed, now).await?;
-        if issuer.must_confirm() {
+        if must_confirm {
             return Ok(Box::pin(issuer.confirm(text, &found, now)).await?.token);
         }
         if let Some(print) = print {

@@ -224,11 +224,13 @@ pub(super) enum Left {
 }
 
 impl Left {
-    /// Whether more has to be told than what comes after the cursor: something was missed, or who is let in again may
+    /// Whether more has to be told than what comes after the cursor: what was read is in doubt, or who is let in again may
     /// be told more than before.
     pub(super) const fn forgets(&self) -> bool {
         match self {
-            Self::Event(_) | Self::Full(_) | Self::Feed(FeedError::NotAllowed(_)) => true,
+            Self::Event(_) | Self::Feed(FeedError::NotAllowed(_)) => true,
+            // The cursor is still before what there was no room for.
+            Self::Full(_) => false,
             Self::Closed | Self::Feed(_) | Self::Panicked | Self::Silent => false,
         }
     }

@@ -149,7 +149,7 @@ impl Issuer {
 
     /// Whether anything can be said about tokens.
     pub(crate) fn is_ready(&self) -> bool {
-        self.keys.current().is_some() && self.admit().is_ok()
+        self.keys.current().is_some() && (self.must_confirm() || self.admit().is_ok())
     }
 
     /// Whether a token that was found good before still is, apart from what it says itself: its key is still published,

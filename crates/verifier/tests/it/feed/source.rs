@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     Feed,
     Down,
     Hang,
+    /// It opens, and says nothing at all.
+    Empty,
     Panic,
     NoFeed,
     NotAllowed,
@@ -155,7 +157,7 @@ impl FeedSource for Feed {
                 state.answer
             };
             match answer {
-                Answer::Feed => {}
+                Answer::Feed | Answer::Empty => {}
                 Answer::Down => return Err(FetchError::Connection("refused".to_owned()).into()),
                 Answer::Hang => std::future::pending().await,
                 Answer::Panic => panic!("a source that panics"),
@@ -168,9 +170,14 @@ impl FeedSource for Feed {
             }
             let mut state = self.state();
             let (line, pieces) = unbounded_channel();
-            let _ = line.send(state.replay(cursor).into());
+            let mut next_current = Instant::now();
+            if matches!(answer, Answer::Empty) {
+                next_current += Duration::from_secs(3600);
+            } else {
+                let _ = line.send(state.replay(cursor).into());
+            }
             state.lines.push(line);
-            let listener = Listener { feed: self.clone(), pieces, next_current: Instant::now() };
+            let listener = Listener { feed: self.clone(), pieces, next_current };
             Ok(Box::new(listener) as Box<dyn FeedStream>)
         })
     }

@@ -84,6 +84,7 @@ async fn what_the_issuer_was_asked_about_needs_no_feed() {
     }
     lose(&feed).await;
     assert!(matches!(verify(&some, &jwt).await, Err(Rejection::FeedBehind { .. })));
+    assert!(!some.is_ready() && all.is_ready());
     word.take_asked();
     // What is remembered, and what is new.
     for (verifier, token) in [(&some, "opaque"), (&all, "opaque"), (&all, &jwt)] {
