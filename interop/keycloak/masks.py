@@ -129,6 +129,7 @@ TABLE = (
     ("discovery*", "body.*_supported", subset, "of what Keycloak has, what is here"),
     ("discovery*", "body.*_parameter_supported", texts(True, False), "there is no authorization endpoint"),
     ("discovery*", "body.introspection_signing_alg_values_supported", ours_alone, "RFC 9701 §7, which Keycloak has not"),
+    ("discovery*", "body*.revocation_feed_endpoint", ours_alone, "Keycloak tells nobody what it revoked"),
     ("discovery posted to", "status", texts(404, 405), "Keycloak finds only GET below .well-known, we find the document"),
     ("discovery posted to", "body.error", different, "Keycloak finds only GET below .well-known, we find the document"),
     ("unknown endpoint posted to", "status", texts(405, 404), "Keycloak has a page for GET at every path"),
