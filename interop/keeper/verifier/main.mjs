@@ -6,7 +6,7 @@ import { appendFileSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Issuer } from './provider.mjs';
-import { dpop, expiry, jwts, nonces, rotation } from './scenes.mjs';
+import { dpop, expiry, jwts, nonces, opaque, rotation } from './scenes.mjs';
 
 const [tokenry, logs] = process.argv.slice(2);
 
@@ -36,6 +36,6 @@ rmSync(logs, { recursive: true, force: true });
 mkdirSync(logs, { recursive: true, mode: 0o700 });
 // What node-oidc-provider advises those who run it for real.
 for (const name of ['info', 'warn']) console[name] = (line) => appendFileSync(join(logs, 'oidc-provider.log'), `${line}\n`);
-for (const scene of [jwts, expiry, dpop, nonces, rotation]) await play(scene);
+for (const scene of [jwts, expiry, dpop, nonces, rotation, opaque]) await play(scene);
 // What was forgotten ends now.
 process.exit();

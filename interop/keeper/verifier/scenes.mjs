@@ -1,6 +1,8 @@
 // Tokens of node-oidc-provider, and what `tokenry verify` has to say about them.
 
 import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
 
@@ -127,6 +129,57 @@ export async function rotation(world) {
     await gone.ask('/', bearer(await issuer.token('ES256'))), { status: 200 });
   check('rotation: a token of the old key, which is gone', await gone.ask('/', bearer(old)), INVALID);
   await Promise.all([kept.end(), gone.end()]);
+}
+
+/** Tokens that only their issuer can read. */
+export async function opaque(world) {
+  const { issuer, check, logs } = world;
+  // Beside the file that names it.
+  writeFileSync(join(logs, 'api.secret'), issuer.secret, { mode: 0o600 });
+  const settings = `
+[issuers.introspection]
+client_id = "api"
+client_secret = { file = "api.secret" }
+ttl = "1s"
+
+[dpop]
+resource_urls = ["${API}"]
+nonces = false
+`;
+  const door = await Door.of('opaque', issuer, world, settings);
+  const ask = async (token, asked) => door.ask('/orders', bearer(await token), asked);
+  const make = (scope, resource) => issuer.token('opaque', { scope, resource });
+  const [token, lasting] = [await make('orders:read'), await make('orders:read')];
+  const good = { status: 200, 'x-token-client': 'opaque', 'x-token-scope': 'orders:read' };
+  check('opaque: it is no JWT', { parts: token.split('.').length }, { parts: 1 });
+  check('opaque: accepted, with its claims', await ask(token), good);
+  check('opaque: refused for what needs another scope', await ask(token, { method: 'POST' }), { status: 403 });
+  check('opaque: refused where it is for another API', await ask(make('orders:read', OTHER_API)), INVALID);
+  check('opaque: refused where nobody issued it', await ask(`${token.slice(1)}a`), INVALID);
+  check('a JWT beside them: accepted', await ask(issuer.token('ES256', { scope: 'orders:read' })), { status: 200 });
+
+  const proof = prover();
+  const bound = await issuer.token('opaque', { scope: 'orders:read', proof });
+  const made = await proof('GET', `${API}/orders`, { token: bound });
+  check('opaque, DPoP: accepted with a proof', await door.ask('/orders', `DPoP ${bound}`, { proof: made }), good);
+  check('opaque, DPoP: refused as a bearer token', await ask(bound), { status: 401 });
+
+  await issuer.revoke('opaque', token);
+  let said;
+  await until('the token is refused', SOON_SECS, async () => (said = await ask(token)).status !== 200);
+  check('opaque: refused soon after it was revoked', said, INVALID);
+  check('opaque: accepted, as nobody revoked that one', await ask(lasting), good);
+
+  const fresh = await make('orders:read');
+  await issuer.stop();
+  const away = { status: 503, 'retry-after': /^\d+$/ };
+  check('opaque, the issuer is away: no answer for a token that is not known', await ask(fresh), away);
+  await until('the token is no longer remembered', SOON_SECS, async () => (said = await ask(lasting)).status !== 200);
+  check('opaque, the issuer is away: none for one that was, later on', said, away);
+  await issuer.start();
+  await until('the token is accepted', SOON_SECS, async () => (said = await ask(fresh)).status === 200);
+  check('opaque, the issuer is back: accepted', said, good);
+  await door.end();
 }
 
 /** The token with more scopes than it was given. */
