@@ -45,6 +45,8 @@
 //! | [`TestServer::serve_connection`] | any connection, such as `tokio::io::duplex`: real HTTP, and a paused clock works |
 //! | [`TestServer::listen`] | any client in any language: loopback, until the handle is dropped |
 //!
+//! A [`Relay`] before any server cuts connections that a client keeps for long.
+//!
 //! # What answers where
 //!
 //! | path | |
@@ -80,6 +82,7 @@ mod fault;
 mod form;
 mod issued;
 mod record;
+mod relay;
 mod serve;
 mod server;
 mod token;
@@ -88,6 +91,7 @@ pub use clock::Clock;
 pub use fault::{ExpiresIn, Fault, RetryAfter};
 pub use issued::RefreshPolicy;
 pub use record::{Endpoint, Recorded};
+pub use relay::Relay;
 pub use serve::Listening;
 pub use server::{Builder, TestServer};
 

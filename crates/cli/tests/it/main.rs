@@ -11,6 +11,7 @@ mod client_certificate;
 mod crash;
 mod doctor;
 mod exec;
+mod feed;
 mod files;
 #[cfg(unix)]
 mod forward_auth;
