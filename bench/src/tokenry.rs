@@ -108,15 +108,17 @@ pub(crate) struct Realm<'a> {
     pub(crate) tokens: &'a str,
     /// Whether its client may refresh.
     pub(crate) refreshes: bool,
+    /// Other clients, as TOML.
+    pub(crate) others: &'a str,
 }
 
 impl Realm<'_> {
     fn file(&self) -> String {
-        let Self { name, signing, tokens, refreshes } = self;
+        let Self { name, signing, tokens, refreshes, others } = self;
         let client = CLIENT.replace('@', if *refreshes { ", \"refresh_token\"" } else { "" });
         format!(
             "[realm]\nname = \"{name}\"\nissuer = \"https://localhost/{name}\"\nscopes = [\"read\", \"write\"]\n\
-             \n[realm.tokens]\naccess = \"5m\"\nsigning = \"{signing}\"\n{tokens}\n{client}"
+             \n[realm.tokens]\naccess = \"5m\"\nsigning = \"{signing}\"\n{tokens}\n{client}{others}"
         )
     }
 }
@@ -149,15 +151,21 @@ impl Installation {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         self.run(&args).await?;
         for realm in realms {
-            let file = format!("{}.secret", realm.name);
-            self.run(&["client", "secret", "add", realm.name, "bench", "--to", &file]).await?;
+            self.secret(realm.name, "bench").await?;
         }
         Ok(())
     }
 
+    /// Gives a client a secret.
+    pub(crate) async fn secret(&self, realm: &str, client: &str) -> Result<String> {
+        let file = format!("{realm}.{client}.secret");
+        self.run(&["client", "secret", "add", realm, client, "--to", &file]).await?;
+        Ok(std::fs::read_to_string(self.path().join(file))?.trim_end().to_owned())
+    }
+
     /// `id:secret` of a realm's client.
     pub(crate) fn credentials(&self, realm: &str) -> Result<String> {
-        let path = self.path().join(format!("{realm}.secret"));
+        let path = self.path().join(format!("{realm}.bench.secret"));
         Ok(format!("bench:{}", std::fs::read_to_string(path)?.trim_end()))
     }
 

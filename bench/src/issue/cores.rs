@@ -11,7 +11,7 @@ use crate::tokenry::{Installation, Realm, Serve, Server};
 const TARGET: f64 = 1.8;
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let realm = |name, signing| Realm { name, signing, tokens: "", refreshes: false };
+    let realm = |name, signing| Realm { name, signing, tokens: "", refreshes: false, others: "" };
     let installation =
         bench.installation(&[realm("rs256", "RS256"), realm("es256", "ES256")]).await?;
     // Where there are more than two, the load keeps one for itself.

@@ -23,7 +23,7 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 }
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let realm = Realm { name: "es256", signing: "ES256", tokens: "", refreshes: false };
+    let realm = Realm { name: "es256", signing: "ES256", tokens: "", refreshes: false, others: "" };
     let installation = bench.installation(&[realm]).await?;
     // The first start makes the realm's keys; all further ones find them.
     serve_once(&installation).await?;

@@ -22,7 +22,7 @@ const BASE_MIB: f64 = 40.0;
 const CONNECTION_KIB: f64 = 24.0;
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let realm = |name, signing| Realm { name, signing, tokens: "", refreshes: false };
+    let realm = |name, signing| Realm { name, signing, tokens: "", refreshes: false, others: "" };
     let installation =
         bench.installation(&[realm("rs256", "RS256"), realm("es256", "ES256")]).await?;
     let core = bench.settings.server_core.clone();

@@ -15,7 +15,7 @@ const ROTATE_TARGET: f64 = 0.75;
 
 /// A realm of ES256 under a policy.
 fn realm<'a>(name: &'a str, tokens: &'a str) -> Realm<'a> {
-    Realm { name, signing: "ES256", tokens, refreshes: true }
+    Realm { name, signing: "ES256", tokens, refreshes: true, others: "" }
 }
 
 const KEEP: &str = "refresh = { lifetime = \"24h\", policy = \"keep\", client_credentials = true }";

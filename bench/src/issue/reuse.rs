@@ -10,7 +10,7 @@ const TARGET: f64 = 0.6;
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let tokens = "reuse = \"30s\"";
-    let realm = |name, signing| Realm { name, signing, tokens, refreshes: false };
+    let realm = |name, signing| Realm { name, signing, tokens, refreshes: false, others: "" };
     let algorithms = ["RS256", "ES256", "EdDSA"];
     let realms = [realm("rs256", "RS256"), realm("es256", "ES256"), realm("eddsa", "EdDSA")];
     let installation = bench.installation(&realms).await.map_err(|_| {

@@ -19,7 +19,7 @@ fn target(algorithm: &str) -> f64 {
 
 pub(super) async fn measure(bench: &mut Bench, algorithm: &str) -> Result<()> {
     let name = algorithm.to_lowercase();
-    let realm = Realm { name: &name, signing: algorithm, tokens: "", refreshes: false };
+    let realm = Realm { name: &name, signing: algorithm, tokens: "", refreshes: false, others: "" };
     let installation = bench.installation(&[realm]).await?;
     let core = bench.settings.server_core.clone();
     let server = installation.serve(Serve { cores: &core, tls: false, log_kept: false }).await?;

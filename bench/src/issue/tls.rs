@@ -7,7 +7,7 @@ use crate::rounds::{Contender, interleave};
 use crate::tokenry::{Realm, Serve, plan};
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let realm = Realm { name: "es256", signing: "ES256", tokens: "", refreshes: false };
+    let realm = Realm { name: "es256", signing: "ES256", tokens: "", refreshes: false, others: "" };
     let installation = bench.installation(&[realm]).await?;
     let core = bench.settings.server_core.clone();
     let server = installation.serve(Serve { cores: &core, tls: true, log_kept: false }).await?;

@@ -1,5 +1,6 @@
 //! `verify`: measures how fast tokens are verified, part by part, and reports it.
 
+mod feed;
 mod hit;
 mod jwks;
 mod memory;
@@ -21,12 +22,13 @@ use crate::rounds::{Settings, Spread};
 use crate::suite::{self, Options, Suite};
 
 /// The parts of the benchmark, in the order they run, and what each measures.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("signature", "a token nobody has seen before, against the bare check of its signature"),
     ("hit", "a token that was seen before"),
     ("memory", "what remembering tokens takes"),
     ("peers", "other verifiers on the same tokens"),
     ("jwks", "made-up keys while the JWKS endpoint hangs"),
+    ("feed", "how long a revoked token is good, at 50 followers of two nodes"),
 ];
 
 /// This benchmark.
@@ -83,6 +85,7 @@ impl Bench {
             "memory" => memory::measure(self).await,
             "peers" => peers::measure(self).await,
             "jwks" => jwks::measure(self).await,
+            "feed" => feed::measure(self).await,
             other => Err(Problem::new(format!("no part is called `{other}`"))),
         }
     }

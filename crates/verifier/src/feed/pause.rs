@@ -5,16 +5,18 @@ use std::time::Duration;
 /// The upper end of the first pause: a server that was restarted, or a proxy that cuts long answers, must not cost the
 /// second within which revocations arrive.
 const FIRST: Duration = Duration::from_millis(250);
-/// The upper end of every pause. Longer than most outages would be cheaper, and have followers behind for nothing.
-const CAP: Duration = Duration::from_secs(30);
+/// The upper end of every pause after a failure: how much longer than an outage a follower may be behind. A thousand
+/// followers that come back within it are no load.
+const CAP: Duration = Duration::from_secs(5);
 /// The lower end of every pause, since jitter may draw zero, many times in a row.
 const FLOOR: Duration = Duration::from_millis(50);
 /// What is waited at most because the issuer asks for it.
 const RETRY_AFTER_CAP: Duration = Duration::from_mins(1);
 /// By how much of itself a pause that others are told as well is lengthened at most, so that not all come at once.
 const SPREAD: f64 = 0.25;
-/// After a refusal: somebody has to change something first.
-const REFUSED: Duration = Duration::from_mins(1);
+/// After the first refusal, and after many: somebody has to change something first, or has done so a moment ago, and not
+/// every node knows of it.
+const REFUSED: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(1)];
 /// Where there is no feed: an issuer learns it by an upgrade.
 const NO_FEED: Duration = Duration::from_mins(5);
 
@@ -39,12 +41,16 @@ pub(super) fn pause(outcome: Outcome, failures: u32, roll: f64) -> Duration {
     match outcome {
         Outcome::Failed { retry_after: Some(after) } => about(after.min(RETRY_AFTER_CAP)),
         Outcome::Failed { retry_after: None } => {
-            let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-            FIRST.saturating_mul(doubled).min(CAP).mul_f64(roll).max(FLOOR)
+            doubled(FIRST, failures).min(CAP).mul_f64(roll).max(FLOOR)
         }
-        Outcome::Refused => about(REFUSED),
+        Outcome::Refused => about(doubled(REFUSED[0], failures).min(REFUSED[1])),
         Outcome::NoFeed => about(NO_FEED),
     }
+}
+
+/// The first pause, doubled with every further failure.
+fn doubled(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
 }
 
 #[cfg(test)]
@@ -57,14 +63,14 @@ mod tests {
         let ms = |failures, roll| pause(failed, failures, roll).as_millis();
         assert_eq!([1, 2, 3, 4].map(|n| ms(n, 1.0)), [250, 500, 1000, 2000]);
         for failures in [8, 9, 40, u32::MAX] {
-            assert_eq!(ms(failures, 1.0), 30_000, "{failures}");
+            assert_eq!(ms(failures, 1.0), 5_000, "{failures}");
         }
         for failures in [0, 1, 40, u32::MAX] {
             assert_eq!(ms(failures, 0.0), 50, "{failures}");
         }
         // Numbers that nobody should draw.
         for roll in [-1.0, 5.0, f64::NAN, f64::INFINITY] {
-            assert!((50..=30_000).contains(&ms(40, roll)), "{roll}");
+            assert!((50..=5_000).contains(&ms(40, roll)), "{roll}");
         }
     }
 
@@ -83,7 +89,8 @@ mod tests {
         ] {
             assert!((secs(after, roll) - expected).abs() < 1e-9, "{after} {roll}");
         }
-        assert_eq!(pause(Outcome::Refused, 1, 0.0), REFUSED);
+        let refused = [1, 2, 3, 4, 5, u32::MAX].map(|n| pause(Outcome::Refused, n, 0.0).as_secs());
+        assert_eq!(refused, [5, 10, 20, 40, 60, 60]);
         assert_eq!(pause(Outcome::NoFeed, 9, 0.0), NO_FEED);
     }
 }

@@ -122,8 +122,7 @@ async fn silence_is_bounded_by_twice_its_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_are_told_503_and_when_to_come_again() {
-    for (answer, expected) in [(Answer::Busy(20), 19), (Answer::NotAllowed, 59), (Answer::Hang, 1)]
-    {
+    for (answer, expected) in [(Answer::Busy(20), 19), (Answer::NotAllowed, 4), (Answer::Hang, 1)] {
         let feed = Feed::default();
         feed.answer(answer);
         let scene = refusing(feed).await;
