@@ -55,7 +55,8 @@ impl Follower {
             source,
             issuer,
             leeway,
-            max_silence,
+            // The rest is for another connection, before the policy applies.
+            max_silence: max_silence * 2 / 3,
             revocations,
             keys,
             clock,

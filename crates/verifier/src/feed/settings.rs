@@ -14,7 +14,7 @@ use crate::dpop::is_http_url;
 use crate::fetch::{Discovery, HttpSettings, basic};
 use crate::{BuildError, VerifierBuilder};
 
-/// Three times what a feed needs to say that it is current: two of them may get lost.
+/// Three times what a feed needs to say that it is current, so that there is time for another connection.
 const MAX_SILENCE: Duration = CURRENT_EVERY.saturating_mul(3);
 /// The shortest silence that means something.
 const SHORTEST: Duration = CURRENT_EVERY.saturating_mul(2);
@@ -101,8 +101,9 @@ impl FeedSettings {
         self
     }
 
-    /// How long a feed may be silent before it counts as lost (15 seconds), and how long it may be lost before the
-    /// [policy](Self::when_behind) applies. 10 seconds at least, since a feed speaks every five; an hour at most.
+    /// How long after the feed last said that it has told everything the [policy](Self::when_behind) applies (15 seconds).
+    /// After two thirds of it, another connection is tried. 10 seconds at least, since a feed speaks every five; an hour at
+    /// most.
     #[must_use]
     pub fn max_silence(mut self, silence: Duration) -> Self {
         self.max_silence = silence.clamp(SHORTEST, LONGEST);

@@ -25,7 +25,7 @@ const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(
 pub struct FeedMetrics {
     /// Whether everything that was revoked until a moment ago is known.
     pub following: bool,
-    /// For how long that has not been so.
+    /// Where that is not so: how long ago it was so last.
     pub behind_for: Option<Duration>,
     /// Whether that is so long that [`WhenBehind`](crate::WhenBehind) applies.
     pub overdue: bool,
@@ -43,19 +43,21 @@ pub struct FeedMetrics {
 #[derive(Debug)]
 pub(super) struct Standing {
     issuer: String,
-    /// How long it may be behind before the policy applies.
+    /// How long ago it may have been told everything before the policy applies.
     grace: Duration,
     epoch: Arc<Epoch>,
     /// Whether it has been behind for longer. Changed under the lock; the epoch moves on after it.
     overdue: AtomicBool,
-    /// Since when it is behind. Changed under the lock.
+    /// Where it is behind: when it was told everything last. Changed under the lock.
     behind_since: watch::Sender<Option<Instant>>,
     known: Mutex<Known>,
 }
 
 /// Under one lock that is never held across an await.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
+    /// When it was told everything last; at first, when it began.
+    heard_at: Instant,
     /// From where to go on.
     cursor: Option<String>,
     tries: u64,
@@ -73,16 +75,35 @@ struct Known {
     told: Option<String>,
 }
 
+impl Known {
+    const fn new(began: Instant) -> Self {
+        Self {
+            heard_at: began,
+            cursor: None,
+            tries: 0,
+            failures: 0,
+            opened_at: None,
+            reached: false,
+            next_try: None,
+            current_at: None,
+            received: 0,
+            last_error: None,
+            told: None,
+        }
+    }
+}
+
 impl Standing {
     /// Behind, and past all grace: nothing was heard yet.
     pub(super) fn new(issuer: String, grace: Duration, epoch: Arc<Epoch>) -> Self {
+        let began = Instant::now();
         Self {
             issuer,
             grace,
             epoch,
             overdue: AtomicBool::new(true),
-            behind_since: watch::Sender::new(Some(Instant::now())),
-            known: Mutex::default(),
+            behind_since: watch::Sender::new(Some(began)),
+            known: Mutex::new(Known::new(began)),
         }
     }
 
@@ -114,6 +135,7 @@ impl Standing {
         }
         known.reached = true;
         known.current_at = Some(now);
+        known.heard_at = Instant::now();
         known.next_try = None;
         self.behind_since.send_if_modified(|since| since.take().is_some());
         if self.overdue.swap(false, Ordering::AcqRel) {
@@ -128,13 +150,13 @@ impl Standing {
     pub(super) fn reset(&self) {
         let mut known = self.known();
         known.cursor = None;
-        self.fall_behind();
+        self.fall_behind(&known);
     }
 
     /// The connection is gone, or did not come about. Gives how many tries in a row have come to nothing.
     pub(super) fn left(&self, left: &Left) -> u32 {
         let mut known = self.known();
-        self.fall_behind();
+        self.fall_behind(&known);
         if left.forgets() {
             known.cursor = None;
         }
@@ -156,11 +178,10 @@ impl Standing {
         self.known().next_try = Some(next_try);
     }
 
-    /// To be called under the lock.
-    fn fall_behind(&self) {
+    fn fall_behind(&self, known: &Known) {
         self.behind_since.send_if_modified(|since| {
             let falls = since.is_none();
-            since.get_or_insert_with(Instant::now);
+            since.get_or_insert(known.heard_at);
             falls
         });
     }

@@ -285,7 +285,7 @@ async fn a_reset_in_the_middle_is_behind_until_everything_was_told() {
     scene.feed.mute(true);
     scene.feed.say("event: reset\ndata: {}\n\n");
     for i in 1..10 {
-        sleep(secs(10)).await;
+        sleep(secs(8)).await;
         scene.feed.revoke(token(i));
     }
     assert_eq!(scene.feed.tries(), 2);
@@ -304,7 +304,7 @@ async fn what_others_are_told_moves_the_cursor_on() {
 async fn silence_is_noticed_and_the_feed_asked_for_anew() {
     let scene = Scene::new().await;
     scene.feed.mute(true);
-    for i in 0..14 {
+    for i in 0..9 {
         sleep(secs(1)).await;
         // Other words do not count.
         scene.feed.revoke(token(i));
@@ -317,7 +317,7 @@ async fn silence_is_noticed_and_the_feed_asked_for_anew() {
     assert!(!metrics.following);
     assert_eq!(metrics.last_error.as_deref(), Some("the feed fell silent"));
     sleep(secs(1)).await;
-    assert_eq!(scene.feed.cursors(), [None, Some("14-0".to_owned())]);
+    assert_eq!(scene.feed.cursors(), [None, Some("9-0".to_owned())]);
     scene.feed.mute(false);
     sleep(secs(5)).await;
     assert!(scene.metrics().following);
@@ -341,14 +341,14 @@ async fn a_long_replay_is_waited_for() {
     feed.mute(true);
     let scene = Scene::of(feed, |settings| settings, 100).await;
     for i in 0..10 {
-        sleep(secs(10)).await;
+        sleep(secs(9)).await;
         scene.feed.revoke(token(i));
     }
     settle().await;
     assert_eq!(scene.feed.tries(), 1);
     assert!(!scene.metrics().following);
     assert!(scene.refuses(&jti(9)).await);
-    sleep(secs(16)).await;
+    sleep(secs(11)).await;
     assert_eq!(scene.feed.tries(), 2);
 }
 
