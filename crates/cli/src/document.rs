@@ -366,6 +366,19 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// The text, if it is one.
+    pub(crate) fn as_text(&self) -> Option<&'a str> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
     /// Some text; anything else is answered with what it `must` be.
     pub(crate) fn text_that(&self, must: &str) -> Option<&'a str> {
         match self.value.get_ref() {

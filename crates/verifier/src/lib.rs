@@ -93,6 +93,7 @@ pub use certificate::ClientCertificate;
 pub use clock::{Clock, SystemClock};
 pub use dpop::{ProofId, ProofStore, ProofStoreError};
 pub use feed::{FeedError, FeedMetrics, FeedSettings, FeedSource, FeedStream, WhenBehind};
+pub use fetch::ClientSecret;
 pub use head::{Admitted, Head, Renewal};
 pub use introspection::{IntrospectionMetrics, IntrospectionSettings, IntrospectionSource};
 pub use issuer::TooManyDenied;

@@ -288,6 +288,7 @@ async fn until_told_to_end(
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -298,13 +299,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(refused)?,
             interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+            hangup: signal(SignalKind::hangup()).map_err(refused)?,
         })
     }
 
     pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // A process that ends by it would surprise who wants it to read something again.
+                Some(()) = self.hangup.recv() => tracing::info!(
+                    "SIGHUP: settings are read at the start alone, secrets and certificates by themselves"
+                ),
+            }
         }
     }
 }

@@ -238,10 +238,11 @@ impl Left {
 
     /// Whether an operator should know at once. All others happen with every restart of a server.
     pub(super) const fn is_serious(&self) -> bool {
-        !matches!(
-            self,
-            Self::Closed | Self::Feed(FeedError::Fetch(_) | FeedError::Unavailable { .. })
-        )
+        match self {
+            Self::Feed(FeedError::Fetch(error)) => matches!(error, FetchError::Secret(_)),
+            Self::Closed | Self::Feed(FeedError::Unavailable { .. }) => false,
+            _ => true,
+        }
     }
 
     const fn outcome(&self) -> Outcome {

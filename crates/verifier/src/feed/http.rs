@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::{FeedError, FeedSource, FeedStream};
-use crate::fetch::{Arriving, Discovery, Http, address, chain};
-use crate::{BoxFuture, FetchError};
+use crate::fetch::{Arriving, Discovery, Http, address, basic, chain};
+use crate::{BoxFuture, ClientSecret, FetchError};
 
 /// Asks for the feed with the credentials of a client.
 pub(super) struct HttpFeed {
     pub(super) http: Http,
     pub(super) endpoint: Option<Uri>,
     pub(super) discovery: Discovery,
-    /// Marked as sensitive, so that nobody's `Debug` shows it.
-    pub(super) authorization: HeaderValue,
+    pub(super) id: String,
+    pub(super) secret: ClientSecret,
 }
 
 impl HttpFeed {
@@ -32,7 +32,7 @@ impl HttpFeed {
         };
         let mut request = Request::get(uri)
             .header(ACCEPT, "text/event-stream")
-            .header(AUTHORIZATION, self.authorization.clone());
+            .header(AUTHORIZATION, basic(&self.id, &self.secret.now().await?));
         if let Some(cursor) = cursor {
             request = request.header("last-event-id", cursor);
         }

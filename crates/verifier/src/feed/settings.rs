@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use tokenry_core::Secret;
 use tokenry_core::revocation::CURRENT_EVERY;
 
 use super::FeedSource;
 use super::http::HttpFeed;
 use crate::dpop::is_http_url;
-use crate::fetch::{Discovery, HttpSettings, basic};
-use crate::{BuildError, VerifierBuilder};
+use crate::fetch::{Discovery, HttpSettings};
+use crate::{BuildError, ClientSecret, VerifierBuilder};
 
 /// Three times what a feed needs to say that it is current, so that there is time for another connection.
 const MAX_SILENCE: Duration = CURRENT_EVERY.saturating_mul(3);
@@ -59,7 +58,7 @@ pub struct FeedSettings {
 pub(super) type Randomness = Box<dyn Fn() -> f64 + Send + Sync>;
 
 enum Origin {
-    Client { id: String, secret: Secret },
+    Client { id: String, secret: ClientSecret },
     Source(Arc<dyn FeedSource>),
 }
 
@@ -68,8 +67,8 @@ impl FeedSettings {
     /// is told, the issuer decides.
     ///
     /// Where to ask, the issuer's metadata say (`revocation_feed_endpoint`), unless [`endpoint`](Self::endpoint) does.
-    pub fn client(id: impl Into<String>, secret: impl Into<String>) -> Self {
-        Self::new(Origin::Client { id: id.into(), secret: Secret::new(secret) })
+    pub fn client(id: impl Into<String>, secret: impl Into<ClientSecret>) -> Self {
+        Self::new(Origin::Client { id: id.into(), secret: secret.into() })
     }
 
     /// Takes the feed from elsewhere; the builder's settings of connections are then without meaning for it.
@@ -148,8 +147,8 @@ impl FeedSettings {
                 Some(uri.ok_or(BuildError::FeedEndpoint)?)
             }
         };
-        let authorization = basic(id, secret);
-        Ok(Arc::new(HttpFeed { http, endpoint, discovery: Discovery::default(), authorization }))
+        let (id, secret) = (id.clone(), secret.clone());
+        Ok(Arc::new(HttpFeed { http, endpoint, discovery: Discovery::default(), id, secret }))
     }
 }
 

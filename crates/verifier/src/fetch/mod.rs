@@ -2,6 +2,7 @@
 
 mod basic;
 mod discovery;
+mod secret;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::keys::{FetchError, HttpConfigError};
 
 pub(crate) use self::basic::{basic, encoded};
 pub(crate) use self::discovery::{Discovery, address};
+pub use self::secret::ClientSecret;
 
 /// Requests are seconds or minutes apart: an idle connection only costs the issuer a socket.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);

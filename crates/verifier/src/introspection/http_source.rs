@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Request, Uri};
+use http::{Request, Uri};
 use tokenry_core::Secret;
 use tokio::sync::Mutex;
 
 use super::IntrospectionSource;
 use super::answer::MAX_ANSWER_LEN;
-use crate::fetch::{Discovery, Http, address, encoded};
-use crate::{BoxFuture, FetchError};
+use crate::fetch::{Discovery, Http, address, basic, encoded};
+use crate::{BoxFuture, ClientSecret, FetchError};
 
 /// Asks over HTTP and TLS. Redirects are not followed.
 pub(super) struct HttpSource {
@@ -21,20 +21,21 @@ pub(super) struct HttpSource {
     client: Client,
 }
 
-/// How the asking client shows who it is, ready to be sent.
+/// The asking client.
 #[derive(Clone)]
-pub(super) enum Client {
-    /// The value of `Authorization`, which says that it is sensitive.
-    Basic(HeaderValue),
-    /// What stands in the form besides the token.
-    Post(Secret),
+pub(super) struct Client {
+    pub(super) method: Method,
+    pub(super) id: String,
+    pub(super) secret: ClientSecret,
 }
 
-impl Client {
-    pub(super) fn post(id: &str, secret: &Secret) -> Self {
-        let (id, secret) = (encoded(id), Secret::new(encoded(secret.expose())));
-        Self::Post(Secret::new(format!("&client_id={id}&client_secret={}", secret.expose())))
-    }
+/// How it shows who it is (RFC 6749 §2.3.1).
+#[derive(Clone, Copy)]
+pub(super) enum Method {
+    /// In the header `Authorization`.
+    Basic,
+    /// In the form, besides the token.
+    Post,
 }
 
 impl HttpSource {
@@ -48,20 +49,38 @@ impl HttpSource {
             Some(uri) => uri.clone(),
             None => self.find(issuer).await?,
         };
-        let mut form = format!("token={}&token_type_hint=access_token", encoded(token));
-        let mut request = Request::post(uri)
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match &self.client {
-            Client::Basic(header) => request = request.header(AUTHORIZATION, header.clone()),
-            Client::Post(more) => form.push_str(more.expose()),
+        let secret = self.client.secret.held().await?;
+        let mut answer = self.send(uri.clone(), token, &secret).await;
+        // RFC 7662 §2.3. A secret that was changed meanwhile may be the cause.
+        if let Err(FetchError::Status(401)) = &answer
+            && let Some(newer) = self.client.secret.instead_of(&secret).await
+        {
+            answer = self.send(uri, token, &newer).await;
         }
-        let answer = self.http.ask(request, form.into(), MAX_ANSWER_LEN).await;
         if let Err(FetchError::Connection(_) | FetchError::Status(404 | 405 | 410)) = &answer {
             // Perhaps the endpoint has moved.
             self.discovery.forget();
         }
-        Ok(answer?.1)
+        answer
+    }
+
+    async fn send(&self, uri: Uri, token: &str, secret: &Secret) -> Result<Bytes, FetchError> {
+        let mut form = format!("token={}&token_type_hint=access_token", encoded(token));
+        let mut request = Request::post(uri)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let Client { method, id, .. } = &self.client;
+        match method {
+            Method::Basic => request = request.header(AUTHORIZATION, basic(id, secret)),
+            Method::Post => {
+                let (id, secret) = (encoded(id), Secret::new(encoded(secret.expose())));
+                form.push_str("&client_id=");
+                form.push_str(&id);
+                form.push_str("&client_secret=");
+                form.push_str(secret.expose());
+            }
+        }
+        Ok(self.http.ask(request, form.into(), MAX_ANSWER_LEN).await?.1)
     }
 
     async fn find(&self, issuer: &str) -> Result<Uri, FetchError> {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use tokenry_core::Secret;
 
 use super::IntrospectionSource;
 use super::answer::Lenience;
-use super::http_source::{Client, HttpSource};
-use crate::fetch::{HttpSettings, basic};
-use crate::{BuildError, VerifierBuilder};
+use super::http_source::{Client, HttpSource, Method};
+use crate::fetch::HttpSettings;
+use crate::{BuildError, ClientSecret, VerifierBuilder};
 
 /// 10 s: so late may a token be refused that the issuer has ended, where nothing else tells of it. A token that is used
 /// all the time costs six requests a minute.
@@ -78,13 +77,17 @@ enum Asking {
 
 impl IntrospectionSettings {
     /// Asks as this client, with its secret in the header (`client_secret_basic`, RFC 6749 §2.3.1).
-    pub fn basic(client_id: &str, secret: impl Into<String>) -> Self {
-        Self::new(Asking::Http(Client::Basic(basic(client_id, &Secret::new(secret)))))
+    pub fn basic(client_id: &str, secret: impl Into<ClientSecret>) -> Self {
+        Self::client(Method::Basic, client_id, secret.into())
     }
 
     /// Asks as this client, with its secret in the form (`client_secret_post`).
-    pub fn post(client_id: &str, secret: impl Into<String>) -> Self {
-        Self::new(Asking::Http(Client::post(client_id, &Secret::new(secret))))
+    pub fn post(client_id: &str, secret: impl Into<ClientSecret>) -> Self {
+        Self::client(Method::Post, client_id, secret.into())
+    }
+
+    fn client(method: Method, id: &str, secret: ClientSecret) -> Self {
+        Self::new(Asking::Http(Client { method, id: id.to_owned(), secret }))
     }
 
     /// Asks in a way of its own, such as with other client authentication.

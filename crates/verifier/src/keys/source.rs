@@ -39,6 +39,9 @@ pub enum FetchError {
     /// The issuer's metadata are not usable (why).
     #[error("metadata: {0}")]
     Metadata(String),
+    /// The secret with which to ask cannot be read (why).
+    #[error("the client's secret cannot be read: {0}")]
+    Secret(String),
     /// The answer has another status than 200.
     #[error("status {0}")]
     Status(u16),

@@ -41,7 +41,9 @@
 //! | `[cache] max_age` | for how long the proxy may give the same answer again | not at all |
 //! | `[log] level`, `format` | as in `tokenry.toml` | `info`, `json` |
 //!
-//! Paths are relative to the file. A `client_secret` is `{ file = "PATH" }` or `{ env = "NAME" }`.
+//! Paths are relative to the file. A `client_secret` is named by where it is kept, as the keeper's are (`"file:PATH"`,
+//! `"env:NAME"`, `"systemd:NAME"`, `"command:…"`, `"vault:MOUNT/PATH#FIELD"`), or `{ file = "PATH" }`, `{ env = "NAME" }`. It is
+//! read again when the issuer refuses it, and whenever the feed is asked for.
 
 mod asked;
 mod issuers;

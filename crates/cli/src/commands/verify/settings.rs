@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use tokenry_core::Scope;
 use tokenry_core::jose::Algorithm;
-use tokenry_core::{Scope, Secret};
 use tokenry_verifier::{
-    BuildError, FeedSettings, IntrospectionSettings, Policy, Verifier, VerifierBuilder, WhenBehind,
+    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, Verifier, VerifierBuilder, WhenBehind,
 };
 
 use super::claims::ClaimHeaders;
@@ -104,7 +104,7 @@ pub(super) struct Issuer {
 #[derive(Clone, Debug)]
 pub(super) struct Introspection {
     pub(super) client_id: String,
-    pub(super) client_secret: Secret,
+    pub(super) client_secret: ClientSecret,
     pub(super) endpoint: Option<String>,
     pub(super) always: bool,
     pub(super) ttl: Option<Duration>,
@@ -116,7 +116,7 @@ pub(super) struct Introspection {
 #[derive(Clone, Debug)]
 pub(super) struct Feed {
     pub(super) client_id: String,
-    pub(super) client_secret: Secret,
+    pub(super) client_secret: ClientSecret,
     pub(super) endpoint: Option<String>,
     pub(super) when_behind: WhenBehind,
     pub(super) max_silence: Option<Duration>,
@@ -125,7 +125,7 @@ pub(super) struct Feed {
 impl Introspection {
     fn settings(&self) -> IntrospectionSettings {
         let mut settings =
-            IntrospectionSettings::basic(&self.client_id, self.client_secret.expose());
+            IntrospectionSettings::basic(&self.client_id, self.client_secret.clone());
         if let Some(url) = &self.endpoint {
             settings = settings.endpoint(url);
         }
@@ -147,7 +147,7 @@ impl Introspection {
 
 impl Feed {
     fn settings(&self) -> FeedSettings {
-        let mut settings = FeedSettings::client(&self.client_id, self.client_secret.expose())
+        let mut settings = FeedSettings::client(&self.client_id, self.client_secret.clone())
             .when_behind(self.when_behind);
         if let Some(url) = &self.endpoint {
             settings = settings.endpoint(url);

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::{Request, Response};
@@ -14,10 +14,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::PrivateKeyDer;
 use serde_json::json;
-use tokenry_core::Timestamp;
+use tokenry_core::{Secret, Timestamp};
 use tokenry_core::jose::Algorithm;
 use tokenry_core::revocation::{Event, Revocation};
-use tokenry_verifier::{FeedMetrics, FeedSettings, Verifier, VerifierBuilder};
+use tokenry_verifier::{ClientSecret, FeedMetrics, FeedSettings, Verifier, VerifierBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -237,6 +237,36 @@ async fn what_is_answered_instead_of_a_feed_is_said_without_secrets() {
             assert!(!log.contains(hidden));
             assert!(!format!("{verifier:?}{error}").contains(hidden));
         }
+    }
+}
+
+/// A secret that is whatever stands here.
+fn changing(now: &Arc<Mutex<Result<String, &'static str>>>) -> ClientSecret {
+    let now = Arc::clone(now);
+    ClientSecret::read_by(move || {
+        let read = now.lock().unwrap().clone().map(Secret::new);
+        Box::pin(std::future::ready(read))
+    })
+}
+
+#[tokio::test]
+async fn a_secret_is_read_for_every_connection_and_used_as_it_was_where_it_cannot_be() {
+    let now = Arc::new(Mutex::new(Err("the vault is sealed")));
+    let mut server = Server::start(with_feed()).await;
+    let settings = FeedSettings::client("billing", changing(&now)).randomness(|| 0.0);
+    let verifier = server.verifier(settings);
+    until(&verifier, |feed| feed.last_error.is_some()).await;
+    let error = metrics(&verifier).last_error.unwrap();
+    assert_eq!(error, "the client's secret cannot be read: the vault is sealed");
+    let mut open = None;
+    for (secret, expected) in
+        [(Ok("one"), "one"), (Ok("two"), "two"), (Err("sealed again"), "two"), (Ok(""), "two")]
+    {
+        *now.lock().unwrap() = secret.map(str::to_owned);
+        drop(open.take());
+        let asked = open.insert(server.next().await);
+        let pair = BASE64_STANDARD.encode(format!("billing:{expected}")).to_ascii_lowercase();
+        assert!(asked.head.contains(&format!("basic {pair}\r\n")), "{expected}: {}", asked.head);
     }
 }
 

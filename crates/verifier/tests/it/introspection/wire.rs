@@ -9,8 +9,8 @@ use axum::http::{Request, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
-use tokenry_core::Timestamp;
-use tokenry_verifier::{IntrospectionSettings, Rejection, Verifier, VerifierBuilder};
+use tokenry_core::{Secret, Timestamp};
+use tokenry_verifier::{ClientSecret, IntrospectionSettings, Rejection, Verifier, VerifierBuilder};
 use tokio::task::JoinSet;
 
 use super::active;
@@ -98,6 +98,26 @@ async fn a_client_asks_with_its_secret_in_the_form_where_it_is_told() {
     assert_eq!(asked.len(), 1);
     assert_eq!((asked[0].1.as_deref(), &*asked[0].2), (None, body));
     assert!(asked[0].0.ends_with("/introspect?x=y"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_refused_is_read_again_and_tried_once_if_it_has_changed() {
+    for (secrets, expected) in [(["one", "two"], &["one", "two"][..]), (["one", "one"], &["one"])] {
+        let (server, seen) = served(metadata(), 401).await;
+        let reads = AtomicUsize::new(0);
+        let secret = ClientSecret::read_by(move || {
+            let read = reads.fetch_add(1, Ordering::Relaxed).min(1);
+            Box::pin(std::future::ready(Ok::<_, &str>(Secret::new(secrets[read]))))
+        });
+        let settings = IntrospectionSettings::basic("api", secret);
+        let verifier = trusting(&server).introspection(settings).build().unwrap();
+        let refused = verifier.verify("opaque", NOW).await;
+        assert!(matches!(refused, Err(Rejection::Unavailable { .. })), "{refused:?}");
+        let asked = seen.lock().unwrap().clone();
+        let shown: Vec<String> = asked.into_iter().filter_map(|(_, shown, _)| shown).collect();
+        let basic = |it: &&str| format!("Basic {}", BASE64_STANDARD.encode(format!("api:{it}")));
+        assert_eq!(shown, expected.iter().map(basic).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

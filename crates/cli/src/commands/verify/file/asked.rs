@@ -1,13 +1,15 @@
 //! What an issuer is asked beyond its keys: `[issuers.introspection]` and `[issuers.feed]`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokenry_core::Secret;
-use tokenry_verifier::WhenBehind;
+use tokenry_client::{ReadSecret as _, SecretSource, SecretSourceError};
+use tokenry_verifier::{ClientSecret, WhenBehind};
 
 use super::is_url;
 use crate::commands::verify::settings::{Feed, Introspection};
+use crate::diagnostic::Diagnostic;
 use crate::document::{Table, Value};
 use crate::edge;
 
@@ -19,31 +21,65 @@ const SILENCE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_secs(3600);
 
 /// As whom the issuer is asked: identifier and secret of a client.
-fn client(table: &Table<'_>, folder: &Path) -> Option<(String, Secret)> {
+fn client(table: &Table<'_>, folder: &Path) -> Option<(String, ClientSecret)> {
     let id = table
         .required("client_id", |v| v.matching("the identifier of a client", |id| !id.is_empty()));
     let secret = table.required("client_secret", |v| secret(v, folder));
     Some((id.into_value()?, secret.into_value()?))
 }
 
-/// `{ file = "PATH" }` or `{ env = "NAME" }`: never the secret itself, since such files are passed around.
-fn secret(value: &Value<'_>, folder: &Path) -> Option<Secret> {
-    let read = value.table(|table| {
+/// `"file:PATH"` or another place where a secret is kept ([`SecretSource`]), or `{ file = "PATH" }` or `{ env = "NAME" }`:
+/// never the secret itself, since such files are passed around.
+///
+/// It is read whenever it is needed. A file is also read now, since a wrong path is a mistake in the settings.
+fn secret(value: &Value<'_>, folder: &Path) -> Option<ClientSecret> {
+    // The line may hold the secret itself.
+    let wrong = |message: String| {
+        value.notes.hidden_error(&value.span(), message);
+        None
+    };
+    let source = match value.as_text().map(str::parse) {
+        Some(Ok(source)) => source,
+        Some(Err(error)) => return wrong(error.to_string()),
+        None => match written_as_table(value) {
+            Some(source) => source,
+            None => return wrong(SecretSourceError::Unknown.to_string()),
+        },
+    };
+    let source = match source {
+        SecretSource::File(path) => SecretSource::File(folder.join(path)),
+        other => other,
+    };
+    let read = match &source {
+        SecretSource::File(path) => edge::read_secret(path, "the client's secret").map(drop),
+        SecretSource::Env(name) if std::env::var(name).is_ok_and(|text| !text.is_empty()) => Ok(()),
+        SecretSource::Env(name) => {
+            Err(Diagnostic::error(format!("the environment has no {name} that is a text")))
+        }
+        _ => Ok(()),
+    };
+    if let Err(error) = read {
+        return wrong(error.message);
+    }
+    let source = Arc::new(source);
+    Some(ClientSecret::read_by(move || {
+        let source = Arc::clone(&source);
+        Box::pin(async move { source.read().await })
+    }))
+}
+
+fn written_as_table(value: &Value<'_>) -> Option<SecretSource> {
+    if !value.is_table() {
+        return None;
+    }
+    value.table(|table| {
         let text = |key| table.optional(key, |v| v.text_that("a text").map(str::to_owned));
         match (text("file").into_value(), text("env").into_value()) {
-            (Some(path), None) => edge::read_secret(&folder.join(path), "the client's secret")
-                .map_err(|error| error.message),
-            (None, Some(name)) => std::env::var(&name)
-                .map(Secret::new)
-                .map_err(|_| format!("the environment has no {name} that is a text")),
-            _ => Err("must be { file = \"PATH\" } or { env = \"NAME\" }".to_owned()),
+            (Some(path), None) => Some(SecretSource::File(path.into())),
+            (None, Some(name)) => Some(SecretSource::Env(name)),
+            _ => None,
         }
-    })?;
-    let read = read.and_then(|secret| match secret.expose().trim() {
-        "" => Err("the client's secret is empty".to_owned()),
-        text => Ok(Secret::new(text)),
-    });
-    read.map_err(|message| value.notes.error(&value.span(), message, None)).ok()
+    })?
 }
 
 /// `[issuers.introspection]`.
