@@ -28,6 +28,9 @@ pub enum Event {
     Current {
         /// From where to go on; `None` where nothing was ever told.
         cursor: Option<String>,
+        /// Whether this follower is told everything of the issuer, and not only what concerns its own tokens. A feed
+        /// that does not say so does not promise it.
+        everything: bool,
     },
     /// What follows is everything, from the beginning.
     Reset,
@@ -38,7 +41,9 @@ impl Event {
     pub fn encode(&self) -> String {
         let (name, cursor, data) = match self {
             Self::Revoked { cursor, revocation } => ("revoked", Some(cursor), encode(revocation)),
-            Self::Current { cursor } => ("current", cursor.as_ref(), json!({})),
+            Self::Current { cursor, everything } => {
+                ("current", cursor.as_ref(), json!({ "everything": everything }))
+            }
             Self::Reset => ("reset", None, json!({})),
         };
         let mut text = String::with_capacity(160);
@@ -57,7 +62,9 @@ impl Event {
                 cursor: cursor()?,
                 revocation: decode(&raw.data).ok_or(EventError::Unreadable)?,
             },
-            "current" => Self::Current { cursor: raw.id.clone() },
+            "current" => {
+                Self::Current { cursor: raw.id.clone(), everything: says_everything(&raw.data) }
+            }
             "reset" => Self::Reset,
             _ => return Ok(None),
         }))
@@ -77,6 +84,12 @@ fn encode(revocation: &Revocation) -> Value {
         Ended::All { not_before } => json!({ "not_before": not_before.as_secs(), "until": until }),
         Ended::Key(kid) => json!({ "kid": kid, "until": until }),
     }
+}
+
+/// Whether a `current` promises everything. Other members, and other values, promise nothing.
+fn says_everything(data: &str) -> bool {
+    let members = json::object(data.as_bytes()).unwrap_or_default();
+    members.get("everything") == Some(&Value::Bool(true))
 }
 
 /// `None` also where there is a member that is not known: it may narrow down what the others say, or widen it.
@@ -225,8 +238,8 @@ mod tests {
             revocation: Revocation { ended, until: at(100) },
         });
         let others = [
-            Event::Current { cursor: Some("4-9".into()) },
-            Event::Current { cursor: None },
+            Event::Current { cursor: Some("4-9".into()), everything: true },
+            Event::Current { cursor: None, everything: false },
             Event::Reset,
         ];
         revoked.chain(others).collect()
@@ -276,6 +289,28 @@ mod tests {
         );
         assert_eq!(read("id: a b\n"), Err(EventError::Unreadable));
         assert_eq!(EventReader::default().read(b"data: \xff\n"), Err(EventError::Unreadable));
+    }
+
+    #[test]
+    fn only_true_promises_everything() {
+        let says = |data: &str| {
+            let text = format!("id: 1-1\nevent: current\n{data}\n\n");
+            EventReader::default().read(text.as_bytes()).unwrap()
+        };
+        for (data, everything) in [
+            (r#"data: {"everything":true}"#, true),
+            (r#"data: {"everything":true,"more":1}"#, true),
+            (r#"data: {"everything":false}"#, false),
+            // Of a server that does not know the member.
+            ("data: {}", false),
+            (r#"data: {"everything":"true"}"#, false),
+            (r#"data: {"everything":false,"everything":true}"#, false),
+            ("data: true", false),
+            ("retry: 5", false),
+        ] {
+            let cursor = Some("1-1".into());
+            assert_eq!(says(data), [Event::Current { cursor, everything }], "{data}");
+        }
     }
 
     #[test]

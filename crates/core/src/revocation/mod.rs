@@ -11,10 +11,11 @@
 //! | | | `{"sub": text, "not_before": secs, "until": secs}` | tokens about it with an earlier `iat` |
 //! | | | `{"not_before": secs, "until": secs}` | all tokens of the issuer with an earlier `iat` |
 //! | | | `{"kid": text, "until": secs}` | all that this key has signed |
-//! | `current` | a cursor, or none yet | `{}` | everything until now has been told; comes again every few seconds |
+//! | `current` | a cursor, or none yet | `{"everything": bool}` | all that there is for this follower has been told; comes again every few seconds |
 //! | `reset` | none | `{}` | the cursor is of no use here: what follows is everything |
 //!
-//! `until`: when no such token can be good any more, so that it may be forgotten. A token without `iat` is as old as can be.
+//! `everything`: whether that is everything of the issuer, or only what concerns the follower's own tokens; without it, take it
+//! for `false`. `until`: when no such token can be good any more, so that it may be forgotten. A token without `iat` is as old as can be.
 //! An event that a reader does not know may be passed over; a `revoked` that it cannot read tells it that it has missed
 //! something.
 

@@ -221,6 +221,7 @@ impl Follower {
         if !told.is_current() {
             return Bytes::from_static(NOT_CURRENT.as_bytes());
         }
-        Event::Current { cursor: self.mark.map(|mark| mark.cursor(&self.reads)) }.encode().into()
+        let cursor = self.mark.map(|mark| mark.cursor(&self.reads));
+        Event::Current { cursor, everything: self.reads.everything }.encode().into()
     }
 }

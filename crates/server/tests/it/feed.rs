@@ -143,7 +143,7 @@ impl Follower {
         loop {
             match self.next().await.unwrap() {
                 Event::Revoked { revocation, .. } => ended.push(revocation.ended),
-                Event::Current { cursor } => return (ended, cursor),
+                Event::Current { cursor, .. } => return (ended, cursor),
                 Event::Reset => panic!("a reset"),
             }
         }
@@ -445,7 +445,7 @@ async fn nobody_is_told_to_be_current_while_the_store_is_down() {
     // It is told again and again.
     let before = Instant::now();
     for _ in 0..3 {
-        assert_eq!(follower.next().await, Some(Event::Current { cursor: None }));
+        assert_eq!(follower.next().await, Some(Event::Current { cursor: None, everything: true }));
     }
     assert!(before.elapsed() <= CURRENT_EVERY * 3);
     store.down.store(true, Ordering::Relaxed);
@@ -455,7 +455,7 @@ async fn nobody_is_told_to_be_current_while_the_store_is_down() {
     assert!(told.is_err(), "{told:?}");
     assert!(follower.comments >= 9, "the connection lives");
     store.down.store(false, Ordering::Relaxed);
-    assert_eq!(follower.next().await, Some(Event::Current { cursor: None }));
+    assert_eq!(follower.next().await, Some(Event::Current { cursor: None, everything: true }));
     assert!(down.elapsed() <= CURRENT_EVERY * 11);
 }
 
@@ -560,6 +560,22 @@ async fn a_client_that_changes_shows_again_who_it_is() {
     let not_before = Timestamp::from_secs(SETTLED);
     assert_eq!(untouched.rest().await, [Ended::All { not_before }]);
     assert_eq!(house.try_follow("other", None).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_is_told_whether_it_is_told_everything() {
+    let house = house().await;
+    house.keep_up();
+    let current = async |id: &str| house.follow(id, None).await.next().await.unwrap();
+    let expected = |everything| Event::Current { cursor: None, everything };
+    for (id, everything) in [("api", true), ("billing", false), ("other", false)] {
+        assert_eq!(current(id).await, expected(everything), "{id}");
+    }
+    // For one audience alone, it may ask about tokens of anybody for that audience.
+    let introspects = Particulars { introspects: vec!["api".into()], ..Particulars::default() };
+    let narrow = Client { particulars: introspects.boxed(), ..client("other") };
+    house.change(vec![Change::PutClient(narrow)]).await;
+    assert_eq!(current("other").await, expected(true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -190,7 +190,7 @@ impl Reader {
                 self.revoke(revocation, now)?;
                 self.standing.received(cursor);
             }
-            Event::Current { cursor } => self.standing.current(cursor, now),
+            Event::Current { cursor, .. } => self.standing.current(cursor, now),
             Event::Reset => self.standing.reset(),
         }
         Ok(())

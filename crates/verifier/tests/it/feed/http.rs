@@ -150,7 +150,7 @@ fn revoked(i: usize) -> String {
 }
 
 fn current(cursor: &str) -> String {
-    Event::Current { cursor: Some(cursor.to_owned()) }.encode()
+    Event::Current { cursor: Some(cursor.to_owned()), everything: true }.encode()
 }
 
 fn metrics(verifier: &Verifier) -> FeedMetrics {

@@ -122,7 +122,7 @@ impl State {
     fn current(&self) -> Bytes {
         let told = self.revoked.len();
         let cursor = (told > 0).then(|| self.cursor(told));
-        Event::Current { cursor }.encode().into()
+        Event::Current { cursor, everything: true }.encode().into()
     }
 
     /// What somebody who comes with this cursor is told first.
