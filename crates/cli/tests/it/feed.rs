@@ -34,8 +34,15 @@ struct Api {
 
 impl Api {
     async fn start(place: &Place, server: &Server) -> Self {
+        let api = Self::of("api", "api.secret", place, server).await;
+        api.until(|api| api.verifier.is_ready()).await;
+        api
+    }
+
+    /// One that follows as this client.
+    async fn of(client: &str, secret: &str, place: &Place, server: &Server) -> Self {
         let relay = Relay::start(server.address.parse().unwrap()).await.unwrap();
-        let settings = FeedSettings::client("api", place.read("api.secret").trim_end());
+        let settings = FeedSettings::client(client, place.read(secret).trim_end());
         let verifier = Verifier::builder(ISSUER)
             .audience(ISSUER)
             .with_root_certificates(place.read("ca.pem"))
@@ -43,9 +50,7 @@ impl Api {
             .feed(settings.when_behind(WhenBehind::Refuse))
             .build()
             .unwrap();
-        let api = Self { relay, verifier };
-        api.until(|api| api.verifier.is_ready()).await;
-        api
+        Self { relay, verifier }
     }
 
     fn feed(&self) -> FeedMetrics {
@@ -142,4 +147,14 @@ async fn an_api_that_was_cut_off_learns_what_it_has_missed() {
     api.until(|api| api.feed().following).await;
     assert_eq!(api.feed().received, received + 1);
     assert!(api.verify(&tokens[2]).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_follows_as_a_client_of_its_own_tokens_lets_nobody_in() {
+    let (place, server) = place();
+    let api = Api::of("first", "secret", &place, &server).await;
+    api.until(|api| api.feed().last_error.is_some()).await;
+    assert!(api.feed().last_error.unwrap().contains("of its own tokens alone"));
+    let refused = api.verify(&obtain(&place, &server)).await;
+    assert!(matches!(refused, Err(Rejection::FeedBehind { .. })), "{refused:?}");
 }

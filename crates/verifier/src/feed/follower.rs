@@ -190,7 +190,8 @@ impl Reader {
                 self.revoke(revocation, now)?;
                 self.standing.received(cursor);
             }
-            Event::Current { cursor, .. } => self.standing.current(cursor, now),
+            Event::Current { cursor, everything: true } => self.standing.current(cursor, now),
+            Event::Current { cursor, everything: false } => self.standing.partial(cursor),
             Event::Reset => self.standing.reset(),
         }
         Ok(())

@@ -63,8 +63,9 @@ enum Origin {
 }
 
 impl FeedSettings {
-    /// Asks with the identifier and the secret of a client, by HTTP Basic (RFC 6749 §2.3.1). Which revocations a client
-    /// is told, the issuer decides.
+    /// Asks with the identifier and the secret of a client, by HTTP Basic (RFC 6749 §2.3.1). It has to be one that is
+    /// told of every revocation: of Tokenry, one that `introspects` something. Who hears of its own tokens alone counts as
+    /// behind, and says so.
     ///
     /// Where to ask, the issuer's metadata say (`revocation_feed_endpoint`), unless [`endpoint`](Self::endpoint) does.
     pub fn client(id: impl Into<String>, secret: impl Into<ClientSecret>) -> Self {

@@ -19,6 +19,10 @@ const LASTED: Duration = Duration::from_secs(1);
 /// The shortest and the longest time after which a client is told to come again. The feed may come back at any time.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
+/// Why it is behind although it follows.
+const PARTIAL: &str =
+    "the issuer tells this client of its own tokens alone; one that may introspect is told of all";
+
 /// How a verifier stands with an issuer's revocation feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -144,6 +148,21 @@ impl Standing {
         if known.told.take().is_some() {
             info!(issuer = self.issuer, "the revocation feed is followed again");
         }
+    }
+
+    /// Everything until now was told that this client may hear, which is not all that ends tokens. What was heard counts,
+    /// and who has heard nothing else is behind.
+    pub(super) fn partial(&self, cursor: Option<String>) {
+        let mut known = self.known();
+        if cursor.is_some() {
+            known.cursor = cursor;
+        }
+        self.fall_behind(&known);
+        if known.told.as_deref() != Some(PARTIAL) {
+            warn!(issuer = self.issuer, error = PARTIAL, "behind the revocation feed");
+            known.told = Some(PARTIAL.to_owned());
+        }
+        known.last_error = Some(PARTIAL.to_owned());
     }
 
     /// What was heard so far stays good, but no place in the feed is known any more.

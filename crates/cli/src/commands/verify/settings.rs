@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokenry_core::Scope;
 use tokenry_core::jose::Algorithm;
 use tokenry_verifier::{
-    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, Verifier, VerifierBuilder, WhenBehind,
+    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, Verifier,
+    VerifierBuilder, WhenBehind,
 };
 
 use super::claims::ClaimHeaders;

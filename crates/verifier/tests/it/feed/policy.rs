@@ -125,6 +125,34 @@ async fn a_feed_that_says_nothing_counts_from_what_it_said_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_told_a_part_alone_is_behind_and_says_so_once() {
+    let log = Log::keep();
+    let feed = Feed::default();
+    feed.mute(true);
+    feed.revoke(token(1));
+    let scene = refusing(feed).await;
+    let good = scene.token(&claims());
+    for said in ["{\"everything\":false}", "{}", "{\"everything\":false}"] {
+        sleep(secs(4)).await;
+        scene.feed.say(format!("id: 7-0\nevent: current\ndata: {said}\n\n"));
+        settle().await;
+        let metrics = scene.metrics();
+        assert!(!metrics.following && metrics.overdue && metrics.current_at.is_none());
+        assert!(metrics.last_error.unwrap().contains("of its own tokens alone"));
+        assert!(behind(&scene.verify(&good).await));
+        assert!(scene.refuses(&jti(1)).await, "what it was told counts");
+    }
+    assert_eq!(log.text().matches("of its own tokens alone").count(), 1);
+    assert_eq!(scene.feed.tries(), 1);
+    // Once it may hear all, on a new connection, it goes on from there.
+    scene.feed.mute(false);
+    scene.feed.cut();
+    sleep(secs(6)).await;
+    assert!(scene.metrics().following);
+    assert_eq!(scene.verify(&good).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn clients_are_told_503_and_when_to_come_again() {
     for (answer, expected) in [(Answer::Busy(20), 19), (Answer::NotAllowed, 4), (Answer::Hang, 1)] {
         let feed = Feed::default();

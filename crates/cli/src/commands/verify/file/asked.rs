@@ -38,7 +38,7 @@ fn secret(value: &Value<'_>, folder: &Path) -> Option<ClientSecret> {
         value.notes.hidden_error(&value.span(), message);
         None
     };
-    let source = match value.as_text().map(str::parse) {
+    let source = match value.as_text().map(str::parse::<SecretSource>) {
         Some(Ok(source)) => source,
         Some(Err(error)) => return wrong(error.to_string()),
         None => match written_as_table(value) {
