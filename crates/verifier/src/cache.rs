@@ -194,6 +194,9 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use tokenry_core::jose::Claims;
+    use tokenry_core::{Binding, Scope};
+
     use super::*;
 
     #[test]
@@ -214,6 +217,30 @@ mod tests {
         let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
         let tag = nobody.seal_in_place_separate_tag(nonce, Aad::from(&text), &mut []).unwrap();
         assert_ne!(print.0, tag.as_ref());
+    }
+
+    /// The tag and the bucket are a part of the print alone.
+    #[test]
+    fn two_tokens_of_one_bucket_and_tag_are_not_mixed_up() {
+        let found = |id: &str| {
+            let claims = Claims { jti: Some(id.to_owned()), ..Claims::default() };
+            let life = Timestamp::EPOCH..Timestamp::from_secs(10);
+            let binding = Binding::default();
+            let token = AccessToken::new(claims, Scope::default(), life.end, binding);
+            Found { token: Arc::new(token), key: None, good: life, epoch: 0 }
+        };
+        let cache = TokenCache::new(100);
+        let [one, two] = [Print([1; 16]), Print([[1; 8], [2; 8]].concat().try_into().unwrap())];
+        assert_eq!((one.bucket(50), one.tag()), (two.bucket(50), two.tag()));
+        let jti =
+            |print| cache.find(print).and_then(|it| it.as_ref()?.token.jti().map(str::to_owned));
+        cache.keep(Entry::new(one, 0, &found("one"), false));
+        assert_eq!((jti(&one).as_deref(), jti(&two)), (Some("one"), None));
+        cache.forget(&two);
+        assert_eq!(jti(&one).as_deref(), Some("one"));
+        // One that has the other's tag takes its place.
+        cache.keep(Entry::new(two, 0, &found("two"), false));
+        assert_eq!((jti(&one), jti(&two).as_deref()), (None, Some("two")));
     }
 
     #[test]
