@@ -7,10 +7,16 @@ use crate::command::{cargo, run, succeeds};
 
 /// Program and the Debian package it comes in.
 ///
-/// `curl` and `sed` run the documented commands as they are printed; nginx asks `tokenry verify`; the C++ compiler builds
-/// libFuzzer.
-const PROGRAMS: [(&str, &str); 5] =
-    [("curl", "curl"), ("sed", "sed"), ("git", "git"), ("nginx", "nginx"), (COMPILER, "g++")];
+/// `curl` and `sed` run the documented commands as they are printed; nginx and Caddy ask `tokenry verify`; the C++ compiler
+/// builds libFuzzer.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("curl", "curl"),
+    ("sed", "sed"),
+    ("git", "git"),
+    ("nginx", "nginx"),
+    ("caddy", "caddy"),
+    (COMPILER, "g++"),
+];
 
 /// What the `cc` crate looks for where `CXX` names no other.
 pub(crate) const COMPILER: &str = "c++";
@@ -47,7 +53,8 @@ pub(crate) fn is_there(program: &str) -> bool {
         let mut places = ["nginx", "/usr/sbin/nginx"].into_iter();
         return places.any(|place| succeeds(Command::new(place).arg("-v")));
     }
-    succeeds(Command::new(program).arg("--version"))
+    let version = if program == "caddy" { "version" } else { "--version" };
+    succeeds(Command::new(program).arg(version))
 }
 
 fn install(packages: &[&str]) -> Result<(), Problem> {

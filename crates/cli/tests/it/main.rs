@@ -5,6 +5,8 @@
 mod admin;
 #[cfg(unix)]
 mod agent;
+#[cfg(unix)]
+mod caddy;
 mod canary;
 mod certificate;
 mod client_certificate;

@@ -25,11 +25,11 @@ struct Chain {
 impl Chain {
     /// `None` where there is no nginx, which is said, and is an error where the whole is tested.
     async fn start(issuer: Issuer, more: &str) -> Option<Self> {
-        let program = find_nginx()?;
+        let program = find("nginx")?;
         let folder = tempfile::tempdir().unwrap();
         let verify = Verify::start(folder.path(), &issuer.config("nginx", more));
         let api = start_api().await;
-        let server = recipe()
+        let server = recipe("nginx")
             .replace("server 127.0.0.1:9180;", &format!("server {};", verify.address))
             .replace("http://127.0.0.1:8080", &format!("http://{api}"))
             .replace("listen 443 ssl;", "listen unix:nginx.sock;");
@@ -56,27 +56,27 @@ impl Drop for Chain {
     }
 }
 
-fn find_nginx() -> Option<PathBuf> {
+/// A program that comes with a package of its name. `None` where it is not there, which is said, and is an error where the
+/// whole is tested.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian has it where only root looks.
     let folders =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let found = folders.map(|folder| folder.join("nginx")).find(|program| program.is_file());
+    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
     if found.is_none() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "there is no nginx (Debian: `apt-get install nginx`)"
-        );
-        eprintln!("SKIPPED: there is no nginx (Debian: `apt-get install nginx`)");
+        let missing = format!("there is no {name} (Debian: `apt-get install {name}`)");
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        eprintln!("SKIPPED: {missing}");
     }
     found
 }
 
-/// The server that the recipe describes.
-fn recipe() -> String {
+/// The recipe in a proxy's language.
+pub(crate) fn recipe(language: &str) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/forward-auth.md");
     let text = std::fs::read_to_string(document).unwrap();
-    text.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+    text.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
 /// Starts nginx and waits until it says that it has its sockets.
@@ -110,7 +110,7 @@ fn start_nginx(program: &Path, folder: &Path, server: &str) -> Child {
 }
 
 /// An API that answers with what it was asked.
-async fn start_api() -> std::net::SocketAddr {
+pub(crate) async fn start_api() -> std::net::SocketAddr {
     let router =
         axum::Router::new().fallback(async |method: Method, uri: Uri, headers: HeaderMap| {
             let headers: Vec<_> = headers
@@ -127,7 +127,7 @@ async fn start_api() -> std::net::SocketAddr {
 }
 
 /// What the API got under a name.
-fn got(answer: &Answer, name: &str) -> Vec<String> {
+pub(crate) fn got(answer: &Answer, name: &str) -> Vec<String> {
     let seen: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
     let headers = seen["headers"].as_array().unwrap().iter();
     let named = headers.filter(|header| header[0] == name);
