@@ -279,6 +279,11 @@ pub enum BuildError {
     /// Two issuers of one name (given).
     #[error("the issuer `{0}` is named twice")]
     SameIssuer(String),
+    /// A prefix of status lists that is no address to ask. It is not shown, since there may be a password in it.
+    #[error(
+        "a prefix of status lists must be an https URL without user, query, fragment and hidden dots"
+    )]
+    StatusListPrefix,
     /// A resource URL that is none (the text).
     #[error("resource_url must be an https or http URL without query and fragment, got `{0}`")]
     ResourceUrl(String),

@@ -15,6 +15,7 @@
 //!   set: once in a few seconds, however many requests bring it.
 //! - What the issuer revokes is refused within a moment where its [feed](VerifierBuilder::feed) is followed. A follower
 //!   that has fallen behind says so, and what becomes of tokens then is [decided beforehand](WhenBehind).
+//! - A token that names a place in a status list is [looked up](VerifierBuilder::status_lists) there where that is set.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -63,7 +64,7 @@
 //! [`Verifier::verify_request`], or a [`Guard`].
 //!
 //! What this crate does not do: issue tokens, log anybody in, decide what a scope means, or follow an address that
-//! a token brings along.
+//! a token brings along, but for a status list of its issuer where those are looked at.
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -85,6 +86,7 @@ mod metadata;
 mod metrics;
 mod policy;
 mod rejection;
+mod status;
 mod token;
 mod verifier;
 
@@ -105,6 +107,7 @@ pub use metadata::{NotAResource, ResourceMetadata};
 pub use metrics::{IssuerMetrics, VerifierMetrics};
 pub use policy::Policy;
 pub use rejection::Rejection;
+pub use status::{StatusListMetrics, StatusListSettings, StatusListSource};
 pub use token::AccessToken;
 pub use verifier::Verifier;
 

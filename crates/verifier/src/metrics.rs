@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{FeedMetrics, IntrospectionMetrics};
+use crate::{FeedMetrics, IntrospectionMetrics, StatusListMetrics};
 
 /// The numbers as they are counted.
 #[derive(Debug, Default)]
@@ -74,4 +74,6 @@ pub struct IssuerMetrics {
     pub feed: Option<FeedMetrics>,
     /// What was asked about its tokens, where it is [asked](crate::VerifierBuilder::introspection).
     pub introspection: Option<IntrospectionMetrics>,
+    /// How it stands with its status lists, where tokens are [looked up](crate::VerifierBuilder::status_lists) in them.
+    pub status_lists: Option<StatusListMetrics>,
 }

@@ -84,7 +84,8 @@ pub enum Rejection {
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The issuer's keys, or its word on the token, are not at hand, so that nothing can be said about the token.
+    /// The issuer's keys, its word on the token, or the token's status list are not at hand, so that nothing can be said
+    /// about the token.
     #[error("the issuer's keys or its word on the token are not available")]
     Unavailable {
         /// When to ask again.
@@ -102,6 +103,10 @@ pub enum Rejection {
     /// The issuer has no key with this `kid`, or none for the algorithm.
     #[error("the issuer has no such key")]
     UnknownKey,
+    /// The token names a status list that is not followed, or a place that its list does not have (which); see
+    /// [`StatusListSettings`](crate::StatusListSettings).
+    #[error("the token's status is not known: {0}")]
+    UnknownStatus(&'static str),
     /// `aud` names others.
     #[error("the token is for somebody else")]
     WrongAudience,
@@ -150,6 +155,7 @@ impl Rejection {
             | Self::UnfitClaims
             | Self::UnknownConfirmation
             | Self::UnknownKey
+            | Self::UnknownStatus(_)
             | Self::WrongAudience
             | Self::WrongCertificate
             | Self::WrongIssuer
@@ -189,6 +195,7 @@ impl Rejection {
             | Self::UnfitClaims
             | Self::UnknownConfirmation
             | Self::UnknownKey
+            | Self::UnknownStatus(_)
             | Self::WrongAudience
             | Self::WrongCertificate
             | Self::WrongIssuer
@@ -227,6 +234,7 @@ impl Rejection {
             | Self::Malformed(_)
             | Self::MissingClaim(_)
             | Self::UnknownKey
+            | Self::UnknownStatus(_)
             | Self::WrongIssuer => Some("the token is not valid"),
             Self::NoCredentials
             | Self::FeedBehind { .. }

@@ -191,6 +191,18 @@ impl Verifier {
         if must_confirm {
             return Ok(Box::pin(issuer.confirm(text, &found, now)).await?.token);
         }
+        let found = if issuer.must_look_up(&found) {
+            // On the heap, so that the future of other tokens is no larger for it.
+            match Box::pin(issuer.look_up(&found, now)).await {
+                // Without its list, the issuer's word is as good.
+                Err(Rejection::Unavailable { .. }) if issuer.introspection.is_some() => {
+                    return Ok(Box::pin(issuer.confirm(text, &found, now)).await?.token);
+                }
+                looked_up => looked_up?,
+            }
+        } else {
+            found
+        };
         if let Some(print) = print {
             self.inner.cache.keep(Entry::new(print, number, &found, false));
         }

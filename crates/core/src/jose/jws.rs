@@ -23,7 +23,12 @@ impl<'t> Compact<'t> {
     ///
     /// There is one way to write each part (base64url, no padding, no whitespace), so two texts are two tokens.
     pub fn parse(token: &'t str) -> Result<Self, JwsError> {
-        if token.len() > MAX_TOKEN_LEN {
+        Self::parse_up_to(token, MAX_TOKEN_LEN)
+    }
+
+    /// The same for what does not come in a header field, and may be longer.
+    pub fn parse_up_to(token: &'t str, max_len: usize) -> Result<Self, JwsError> {
+        if token.len() > max_len {
             return Err(JwsError::TooLong);
         }
         // RFC 7516 has five parts: an encrypted token ends here, before anything of it is decoded.
@@ -197,7 +202,7 @@ pub enum JwsError {
     /// Not three parts with dots between them.
     #[error("not three parts")]
     NotThreeParts,
-    /// Longer than [`MAX_TOKEN_LEN`].
+    /// Longer than [`MAX_TOKEN_LEN`], or what was said to be the most.
     #[error("the token is too long")]
     TooLong,
     /// `alg` is `none`, symmetric, or unknown.

@@ -87,6 +87,11 @@ impl StatusList {
         self.packed.is_empty()
     }
 
+    /// How many bytes it takes.
+    pub const fn size(&self) -> usize {
+        self.packed.len()
+    }
+
     /// `lst`: the text of the list.
     pub fn encode(&self) -> String {
         // "RECOMMENDED to use the highest compression level available": what is made once is sent to many.

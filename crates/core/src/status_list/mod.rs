@@ -41,6 +41,16 @@ impl Reference {
     ///
     /// The claim is there and not understood; then nothing is known of the token's status, and it is not good.
     pub fn of(claims: &Claims) -> Result<Option<Self>, StatusListError> {
+        let named = Self::parts(claims)?;
+        Ok(named.map(|(idx, uri)| Self { idx, uri: uri.to_owned() }))
+    }
+
+    /// The same, `idx` and `uri`, without a copy of the text.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn parts(claims: &Claims) -> Result<Option<(u64, &str)>, StatusListError> {
         const MALFORMED: StatusListError = StatusListError::Malformed("status");
         let Some(status) = claims.other.get("status") else { return Ok(None) };
         // §6.1: other members are other mechanisms.
@@ -53,7 +63,7 @@ impl Reference {
         if uri.is_empty() || uri.len() > MAX_URI {
             return Err(MALFORMED);
         }
-        Ok(Some(Self { idx, uri: uri.to_owned() }))
+        Ok(Some((idx, uri)))
     }
 
     /// The claim's value: `{"status_list":{"idx":…,"uri":…}}`.

@@ -16,6 +16,7 @@ use crate::cache::Entry;
 use crate::feed::Follower;
 use crate::introspection::Introspection;
 use crate::keys::{Key, KeyCache, Refreshed};
+use crate::status::StatusLists;
 use crate::{AccessToken, IssuerMetrics, Policy, Rejection};
 
 pub(crate) use epoch::Epoch;
@@ -27,12 +28,14 @@ pub(crate) use settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Issuer {
     pub(crate) policy: Policy,
-    pub(crate) keys: KeyCache,
+    pub(crate) keys: Arc<KeyCache>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) feed: Option<Follower>,
     /// How it is asked about tokens, where it is.
     pub(crate) introspection: Option<Introspection>,
+    /// Where its tokens are looked up that name a status list.
+    pub(crate) status_lists: Option<StatusLists>,
 }
 
 /// A token that is good, and what has to stay as it is for that.
@@ -73,6 +76,19 @@ impl Issuer {
         }
         let good = self.policy.life(token.claims());
         Ok(Found { token: Arc::new(token), key: Some(key), good, epoch })
+    }
+
+    /// Whether a token that is good by itself has to be looked up in a status list.
+    pub(crate) fn must_look_up(&self, found: &Found) -> bool {
+        self.status_lists.is_some() && StatusLists::concerns(found.token.claims())
+    }
+
+    /// Looks it up.
+    pub(crate) async fn look_up(&self, found: &Found, now: Timestamp) -> Result<Found, Rejection> {
+        let Some(lists) = &self.status_lists else { return Ok(found.clone()) };
+        let believed = lists.look_up(found.token.claims(), now).await?;
+        let good = found.good.start.max(believed.start)..found.good.end.min(believed.end);
+        Ok(Found { good, ..found.clone() })
     }
 
     /// Asks the issuer about a token that only it can read (RFC 7662). What it says is kept.
@@ -121,6 +137,10 @@ impl Issuer {
             if !self.still_takes(&entry.token, entry.key.as_deref(), now) {
                 return Ok(false);
             }
+            // What its issuer has said says it all.
+            if !entry.is_confirmed && !self.is_still_listed(&entry.token, now) {
+                return Ok(false);
+            }
             admitted?;
             // As of when this was asked. Whoever stores an older one here has it looked at once more.
             entry.epoch.store(epoch, Ordering::Release);
@@ -138,6 +158,7 @@ impl Issuer {
             revocations: self.revocations.len(),
             feed: self.feed.as_ref().map(Follower::metrics),
             introspection: self.introspection.as_ref().map(Introspection::metrics),
+            status_lists: self.status_lists.as_ref().map(StatusLists::metrics),
         }
     }
 
@@ -158,6 +179,11 @@ impl Issuer {
         let is_published = |key| self.keys.current().is_some_and(|keys| keys.has(key));
         key.is_none_or(is_published)
             && !self.revocations.covers(&marks(token, key.and_then(Key::kid)), now)
+    }
+
+    /// Whether the list that it names, if any, still calls it good.
+    fn is_still_listed(&self, token: &AccessToken, now: Timestamp) -> bool {
+        self.status_lists.as_ref().is_none_or(|lists| lists.still_takes(token.claims(), now))
     }
 
     fn check_signature<'t>(

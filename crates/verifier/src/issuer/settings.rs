@@ -9,7 +9,8 @@ use crate::cache::TokenCache;
 use crate::feed::{Around, Follower};
 use crate::introspection::{Introspection, IntrospectionSettings, Surroundings};
 use crate::keys::{HttpKeySource, HttpKeySourceBuilder, KeyCache, KeySource, Schedule};
-use crate::{BuildError, Clock, FeedSettings, Policy};
+use crate::status::{Beside, StatusLists};
+use crate::{BuildError, Clock, FeedSettings, Policy, StatusListSettings};
 
 /// What was said about one issuer so far.
 pub(crate) struct Settings {
@@ -19,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) source: Option<Arc<dyn KeySource>>,
     pub(crate) feed: Option<FeedSettings>,
     pub(crate) introspection: Option<IntrospectionSettings>,
+    pub(crate) status_lists: Option<StatusListSettings>,
 }
 
 impl Settings {
@@ -36,6 +38,7 @@ impl Settings {
             source: None,
             feed: None,
             introspection: None,
+            status_lists: None,
         }
     }
 
@@ -65,7 +68,7 @@ impl Settings {
         clock: &Arc<dyn Clock>,
         cache: (&Arc<TokenCache>, usize),
     ) -> Result<Issuer, BuildError> {
-        let Self { policy, schedule, http, source, feed, introspection } = self;
+        let Self { policy, schedule, http, source, feed, introspection, status_lists } = self;
         let connections = http.http().clone();
         let epoch = Arc::new(Epoch::default());
         let revocations = Arc::new(Revocations::new(Arc::clone(&epoch)));
@@ -84,6 +87,16 @@ impl Settings {
         };
         let (issuer, algorithms) = (policy.issuer.clone(), policy.algorithms.clone());
         let keys = KeyCache::start(source, issuer, algorithms, schedule, Arc::clone(&epoch));
+        let keys = Arc::new(keys);
+        let beside = Beside {
+            policy: &policy,
+            keys: &keys,
+            epoch: &epoch,
+            http: &connections,
+            clock,
+            wait: schedule.wait,
+        };
+        let status_lists = status_lists.map(|it| StatusLists::new(&it, &beside)).transpose()?;
         let follow = |settings| {
             let around = Around {
                 issuer: policy.issuer.clone(),
@@ -97,6 +110,6 @@ impl Settings {
             Follower::start(settings, around)
         };
         let feed = feed.map(follow).transpose()?;
-        Ok(Issuer { policy, keys, revocations, epoch, feed, introspection })
+        Ok(Issuer { policy, keys, revocations, epoch, feed, introspection, status_lists })
     }
 }

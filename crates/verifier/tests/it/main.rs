@@ -17,4 +17,5 @@ mod metadata;
 mod oracle;
 mod proofs;
 mod rows;
+mod status;
 mod whole;
