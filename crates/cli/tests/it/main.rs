@@ -30,6 +30,8 @@ mod running;
 mod secrets;
 mod server;
 mod sources;
+#[cfg(unix)]
+mod status_lists;
 mod store;
 mod subjects;
 mod tokens;

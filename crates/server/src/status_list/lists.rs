@@ -60,6 +60,8 @@ pub(super) enum NoList {
     TooMany,
     /// There is no key, or it did not sign.
     NoKey,
+    /// The realm has just been removed.
+    NoRealm,
 }
 
 impl SignedLists {

@@ -8,7 +8,7 @@ mod places;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Response;
@@ -22,7 +22,7 @@ use tokenry_store::{Store, StoreError};
 use crate::app::App;
 use crate::dialect::{decorate, not_found};
 use crate::directory::RealmState;
-use crate::document::other_method;
+use crate::document::{Document, other_method};
 use crate::http_answer::{Body, unavailable};
 use lists::{NoList, SignedLists};
 use places::Places;
@@ -112,8 +112,9 @@ impl StatusLists {
         if asked.is_some_and(|at| at <= now && at + ASK_EVERY > now) {
             return Ok(Known::NotYet);
         }
-        let taken = store.status_lists(realm).await?;
+        // Also where it does not answer: those that wait here would ask it one after the other.
         *asked = Some(now);
+        let taken = store.status_lists(realm).await?;
         self.taken.fetch_max(taken, Ordering::Relaxed);
         Ok(if is_taken() { Known::Yes } else { Known::No })
     }
@@ -162,24 +163,29 @@ pub(crate) async fn answer(
             return later(state);
         }
     }
-    // In this order: what is forgotten here is in the snapshot by then.
-    let mut revoked = lists.ended_here_in(number);
-    let directory = app.directory();
-    let Some(state) = directory.realm(&realm.name) else { return missing(state) };
-    revoked.extend(state.ended.get(&number).into_iter().flatten());
-    in_order(&mut revoked);
-    let document = {
-        let mut signed = lists.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        signed.get(state, number, revoked, app.now())
-    };
-    match document {
+    match document(app, state, number) {
         Ok(document) => document.answer(&parts.method, &parts.headers),
+        Err(NoList::NoRealm) => missing(state),
         Err(NoList::TooMany) => later(state),
         Err(NoList::NoKey) => {
             tracing::error!(realm = realm.name, number, "status list not signed");
             later(state)
         }
     }
+}
+
+/// The list of this number, as it is now.
+fn document(app: &App, state: &RealmState, number: u32) -> Result<Arc<Document>, NoList> {
+    let lists = &state.status_lists;
+    // From here on, so that what is signed later says no less.
+    let mut signed = lists.signed.lock().unwrap_or_else(PoisonError::into_inner);
+    // In this order: what is forgotten here is in the snapshot by then.
+    let mut revoked = lists.ended_here_in(number);
+    let directory = app.directory();
+    let state = directory.realm(&state.realm.name).ok_or(NoList::NoRealm)?;
+    revoked.extend(state.ended.get(&number).into_iter().flatten());
+    in_order(&mut revoked);
+    signed.get(state, number, revoked, app.now())
 }
 
 /// The one form of a number.

@@ -19,6 +19,7 @@ mod introspection;
 mod keycloak;
 mod keycloak_openid;
 mod keys;
+mod looked_up;
 mod opaque;
 mod published;
 mod refresh;

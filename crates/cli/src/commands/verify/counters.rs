@@ -47,7 +47,7 @@ const TOKENS: [Count<VerifierMetrics>; 4] = [
     ("verify_cache_hits", "Good tokens that were known from before", |m| m.cache_hits),
 ];
 
-const OF_ISSUERS: [Count<IssuerMetrics>; 5] = [
+const OF_ISSUERS: [Count<IssuerMetrics>; 8] = [
     ("verify_introspections", "Questions about tokens", |m| {
         m.introspection.as_ref().map_or(0, |it| it.asked)
     }),
@@ -56,6 +56,15 @@ const OF_ISSUERS: [Count<IssuerMetrics>; 5] = [
     }),
     ("verify_feed_reconnects", "How often a revocation feed was asked for again", |m| {
         m.feed.as_ref().map_or(0, |it| it.reconnects)
+    }),
+    ("verify_status_list_fetches", "Fetches of status lists that have ended", |m| {
+        m.status_lists.as_ref().map_or(0, |it| it.fetches)
+    }),
+    ("verify_status_list_fetches_failed", "Fetches of status lists that brought nothing", |m| {
+        m.status_lists.as_ref().map_or(0, |it| it.failed)
+    }),
+    ("verify_status_list_refusals", "How often a token was refused for its status", |m| {
+        m.status_lists.as_ref().map_or(0, |it| it.refused)
     }),
     ("verify_key_fetches", "Fetches of keys that have ended", |m| m.key_fetches),
     ("verify_key_fetches_failed", "Fetches of keys that brought nothing", |m| m.key_fetches_failed),
@@ -86,6 +95,10 @@ impl Collector for Metrics {
         let (keys, revocations) = ("Keys to verify with", "Revocations that are held");
         gauge(&mut encoder, "verify_keys", keys, &issuers, |m| m.keys)?;
         gauge(&mut encoder, "verify_revocations", revocations, &issuers, |m| m.revocations)?;
+        let lists = "Status lists that are held";
+        gauge(&mut encoder, "verify_status_lists", lists, &issuers, |m| {
+            m.status_lists.as_ref().map_or(0, |it| it.held)
+        })?;
         let followed: Vec<_> =
             issuers.iter().filter(|(_, it)| it.feed.is_some()).cloned().collect();
         let (following, behind) =

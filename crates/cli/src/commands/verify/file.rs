@@ -31,6 +31,8 @@
 //! | `[issuers.feed] endpoint` | where | what its metadata say |
 //! | `[issuers.feed] when_behind` | `trust`, `refuse` or `introspect` tokens while the feed is lost | `trust` |
 //! | `[issuers.feed] max_silence` | how long it may be silent before it is lost | `15s` |
+//! | `[issuers.status_lists]` | that tokens are looked up in the status lists that they name | not at all |
+//! | `[issuers.status_lists] allow_uri_prefixes` | where lists may be besides the issuer's own origin | `[]` |
 //! | `[dpop] resource_urls` | under which addresses clients know the API | `[]`: tokens bound to a key are refused |
 //! | `[dpop] nonces` | whether proofs need a nonce | `false` |
 //! | `[dpop] nonce_key` | file with 32 bytes as 64 hex digits or in base64, the same for all replicas | a new one |

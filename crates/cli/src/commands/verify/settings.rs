@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokenry_core::Scope;
 use tokenry_core::jose::Algorithm;
 use tokenry_verifier::{
-    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, Verifier,
-    VerifierBuilder, WhenBehind,
+    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, StatusListSettings,
+    Verifier, VerifierBuilder, WhenBehind,
 };
 
 use super::claims::ClaimHeaders;
@@ -99,6 +99,8 @@ pub(super) struct Issuer {
     pub(super) introspection: Option<Introspection>,
     /// How its revocation feed is followed.
     pub(super) feed: Option<Feed>,
+    /// How tokens are looked up in its status lists.
+    pub(super) status_lists: Option<StatusLists>,
 }
 
 /// How an issuer is asked about tokens (RFC 7662).
@@ -121,6 +123,13 @@ pub(super) struct Feed {
     pub(super) endpoint: Option<String>,
     pub(super) when_behind: WhenBehind,
     pub(super) max_silence: Option<Duration>,
+}
+
+/// How tokens are looked up in the status lists that they name.
+#[derive(Clone, Debug)]
+pub(super) struct StatusLists {
+    /// Where lists may be, besides the issuer's own origin.
+    pub(super) allow_uri_prefixes: Vec<String>,
 }
 
 impl Introspection {
@@ -160,6 +169,13 @@ impl Feed {
     }
 }
 
+impl StatusLists {
+    fn settings(&self) -> StatusListSettings {
+        let prefixes = self.allow_uri_prefixes.iter();
+        prefixes.fold(StatusListSettings::new(), |it, prefix| it.allow_uri_prefix(prefix))
+    }
+}
+
 impl Issuer {
     pub(super) fn new(issuer: String, audiences: Vec<String>) -> Self {
         Self {
@@ -174,6 +190,7 @@ impl Issuer {
             allow_plain_http: false,
             introspection: None,
             feed: None,
+            status_lists: None,
         }
     }
 }
@@ -256,6 +273,9 @@ impl Issuer {
         }
         if let Some(feed) = &self.feed {
             builder = builder.feed(feed.settings());
+        }
+        if let Some(status_lists) = &self.status_lists {
+            builder = builder.status_lists(status_lists.settings());
         }
         builder
     }

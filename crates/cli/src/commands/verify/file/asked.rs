@@ -1,4 +1,4 @@
-//! What an issuer is asked beyond its keys: `[issuers.introspection]` and `[issuers.feed]`.
+//! What an issuer is asked beyond its keys: `[issuers.introspection]`, `[issuers.feed]` and `[issuers.status_lists]`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokenry_client::{ReadSecret as _, SecretSource, SecretSourceError};
 use tokenry_verifier::{ClientSecret, WhenBehind};
 
-use super::is_url;
-use crate::commands::verify::settings::{Feed, Introspection};
+use super::{is_url, texts};
+use crate::commands::verify::settings::{Feed, Introspection, StatusLists};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Table, Value};
 use crate::edge;
@@ -120,4 +120,10 @@ pub(super) fn feed(table: &Table<'_>, folder: &Path) -> Option<Feed> {
     let (client_id, client_secret) = client?;
     let when_behind = when_behind.into_value().unwrap_or_default();
     Some(Feed { client_id, client_secret, endpoint, when_behind, max_silence })
+}
+
+/// `[issuers.status_lists]`.
+pub(super) fn status_lists(table: &Table<'_>) -> StatusLists {
+    let must = "an https URL, without user, query and fragment";
+    StatusLists { allow_uri_prefixes: texts(table, "allow_uri_prefixes", must, is_url) }
 }

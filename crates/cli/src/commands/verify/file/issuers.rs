@@ -54,6 +54,7 @@ fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
     });
     let introspection = table.table("introspection", |it| asked::introspection(it, folder));
     let feed = table.table("feed", |it| asked::feed(it, folder));
+    let status_lists = table.table("status_lists", asked::status_lists);
     let audiences = audiences.into_value()?.into_iter().map(|text| text.value).collect();
     let mut issuer = Issuer::new(name.into_value()?, audiences);
     issuer.algorithms =
@@ -67,6 +68,7 @@ fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
         connect_to.into_value().unwrap_or_default().into_iter().map(|it| it.value).collect();
     issuer.introspection = introspection.into_value().flatten();
     issuer.feed = feed.into_value().flatten();
+    issuer.status_lists = status_lists.into_value();
     if let Some(feed) = &issuer.feed
         && feed.when_behind == WhenBehind::Introspect
         && issuer.introspection.is_none()

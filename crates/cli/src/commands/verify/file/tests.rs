@@ -49,6 +49,8 @@ fn the_example_is_good_and_has_every_key() {
     let feed = settings.issuers[0].feed.as_ref().unwrap();
     assert_eq!(feed.client_id, "orders-api");
     assert!(!format!("{settings:?}").contains("sesame"));
+    let lists = settings.issuers[0].status_lists.as_ref().unwrap();
+    assert_eq!(lists.allow_uri_prefixes, ["https://status.example/lists"]);
 }
 
 #[test]
@@ -93,6 +95,11 @@ fn each_mistake_is_told() {
             "[issuers.feed]\nclient_id = \"a\"\nclient_secret = { file = \"nonce.key\" }\nwhen_behind = \"introspect\"\n",
             "needs `[issuers.introspection]`",
         ),
+        (
+            "[issuers.status_lists]\nallow_uri_prefixes = [\"status.example\"]\n",
+            "allow_uri_prefixes must be an https URL",
+        ),
+        ("[issuers.status_lists]\nttl = \"1m\"\n", "unknown key"),
     ] {
         let found = of(&format!("{GOOD}{more}")).unwrap_err();
         assert!(found.iter().any(|it| it.contains(told)), "{told}: {found:?}");
