@@ -24,9 +24,17 @@ const LIFETIME: Duration = Duration::from_secs(300);
 /// A cache on the way may keep it for a `TTL` too.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// How many lists are signed in a second that nothing has changed in. Anybody may ask for all lists that ever were; those
-/// of 40,000 tokens a second that live for an hour are 37 in each second.
-const SIGNED_PER_SECOND: u32 = 50;
+/// The lists that were taken last: those of 40,000 tokens a second that live for an hour are 2,200.
+const NEWEST: u32 = 2400;
+
+/// How many of the newest lists, and of those in use, are signed in a second that nothing has changed in. Anybody may ask
+/// for all of them once in a `TTL`, which is 40 in a second for the newest, and 50 for as many older ones as
+/// [`OLD_PER_SECOND`] lets come into use: no stranger keeps a list from being signed that others need.
+const SIGNED_PER_SECOND: u32 = 100;
+
+/// How many older lists that nobody has asked for in a `LIFETIME` are signed in a second. Families of refresh tokens may
+/// live for weeks, and so may their places; but of all lists that ever were, most are for nobody any more.
+const OLD_PER_SECOND: u32 = 10;
 
 /// A signed list.
 #[derive(Debug)]
@@ -44,6 +52,7 @@ struct Signed {
 pub(super) struct SignedLists {
     by_number: HashMap<u32, Signed>,
     allowance: Allowance,
+    of_old: Allowance,
 }
 
 /// How many signatures for nothing new there were in one second.
@@ -65,11 +74,11 @@ pub(super) enum NoList {
 }
 
 impl SignedLists {
-    /// The list of this number, in which these indices are revoked, in order and none twice.
+    /// The list of this number, of so many that were taken, in which these indices are revoked, in order and none twice.
     pub(super) fn get(
         &mut self,
         state: &RealmState,
-        number: u32,
+        (number, taken): (u32, u32),
         revoked: Vec<u16>,
         now: Timestamp,
     ) -> Result<Arc<Document>, NoList> {
@@ -88,7 +97,12 @@ impl SignedLists {
         }
         // What has changed was changed by somebody who may; all else can be asked for by anybody.
         let has_changed = known.is_some() && same.is_none();
-        if !has_changed && !self.allowance.may_sign(now) {
+        let is_needed = known.is_some() || number.saturating_add(NEWEST) >= taken;
+        let (allowance, most) = match is_needed {
+            true => (&mut self.allowance, SIGNED_PER_SECOND),
+            false => (&mut self.of_old, OLD_PER_SECOND),
+        };
+        if !has_changed && !allowance.may_sign(most, now) {
             // What is older than it should be still says what is so.
             let old = same.filter(|same| same.at + (LIFETIME - TTL * 2) > now);
             return old.map(|old| Arc::clone(&old.document)).ok_or(NoList::TooMany);
@@ -105,11 +119,11 @@ impl SignedLists {
 }
 
 impl Allowance {
-    fn may_sign(&mut self, now: Timestamp) -> bool {
+    fn may_sign(&mut self, most: u32, now: Timestamp) -> bool {
         if self.second != now.as_secs() {
             *self = Self { second: now.as_secs(), used: 0 };
         }
-        let may = self.used < SIGNED_PER_SECOND;
+        let may = self.used < most;
         self.used += u32::from(may);
         may
     }

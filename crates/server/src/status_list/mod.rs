@@ -185,7 +185,8 @@ fn document(app: &App, state: &RealmState, number: u32) -> Result<Arc<Document>,
     let state = directory.realm(&state.realm.name).ok_or(NoList::NoRealm)?;
     revoked.extend(state.ended.get(&number).into_iter().flatten());
     in_order(&mut revoked);
-    signed.get(state, number, revoked, app.now())
+    let taken = lists.taken.load(Ordering::Relaxed);
+    signed.get(state, (number, taken), revoked, app.now())
 }
 
 /// The one form of a number.

@@ -407,13 +407,53 @@ async fn row_193_nobody_keeps_the_server_signing() {
         given += usize::from(answer.status == StatusCode::OK);
         assert!(answer.status == StatusCode::OK || answer.headers["retry-after"] == "1");
     }
-    assert_eq!(given, 50);
+    assert_eq!(given, 100);
     // What is known is given as it was, and what has changed is signed.
     assert_eq!(status(&house, &token).await, Status::Valid);
     revoke(&house, "billing", &token).await;
     assert_eq!(status(&house, &token).await, Status::Invalid);
     house.clock.advance(Duration::from_secs(1));
     assert_eq!(house.get("/status-lists/199").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn row_193_nobody_who_asks_for_old_lists_keeps_those_in_use_from_being_signed() {
+    let house = House::with(changes(alone())).await;
+    for _ in 0..3000 {
+        house.store.take_status_list("r").await.unwrap();
+    }
+    let statuses = async |numbers: std::ops::Range<u32>| {
+        let mut given = Vec::new();
+        for number in numbers {
+            let answer = house.get(&format!("/status-lists/{number}")).await;
+            if answer.status == StatusCode::OK {
+                given.push(number);
+            }
+        }
+        given
+    };
+    // How many there are is known from here on.
+    assert_eq!(statuses(2999..3000).await, [2999]);
+    assert_eq!(statuses(0..599).await, (0..10).collect::<Vec<_>>());
+    assert_eq!(statuses(600..650).await.len(), 50, "the newest have their own");
+    // What is in use is signed again in time, whatever is asked for besides.
+    house.clock.advance(Duration::from_secs(61));
+    statuses(100..599).await;
+    let answer = house.get("/status-lists/0").await;
+    let read = list(&house, &answer, "https://auth.example/status-lists/0").await;
+    assert_eq!(read.issued_at, house.app.now());
+}
+
+#[tokio::test]
+async fn row_193_a_store_that_fails_is_asked_no_more_often() {
+    let store = Arc::new(Watched::default());
+    let house = House::on(store.clone(), changes(listed())).await;
+    store.down.store(true, Ordering::Relaxed);
+    for number in 0..20 {
+        let answer = house.get(&format!("/status-lists/{number}")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(store.asked_for_lists.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
