@@ -153,21 +153,21 @@ impl VerifierBuilder {
     /// `Cache-Control: max-age`.
     #[must_use]
     pub const fn refresh_every(mut self, every: Duration) -> Self {
-        self.current.schedule.refresh_every = every;
+        self.current.schedule.refresh_every = at_most_a_year(every);
         self
     }
 
     /// The shortest time between two fetches that tokens with unknown keys cause (30 seconds).
     #[must_use]
     pub const fn cooldown(mut self, cooldown: Duration) -> Self {
-        self.current.schedule.cooldown = cooldown;
+        self.current.schedule.cooldown = at_most_a_year(cooldown);
         self
     }
 
-    /// How long keys are used after the last fetch that went well (24 hours). After that the answer is 503.
+    /// How long keys are used after the last fetch that went well (24 hours), a year at most. After that the answer is 503.
     #[must_use]
     pub const fn max_stale(mut self, max_stale: Duration) -> Self {
-        self.current.schedule.max_stale = max_stale;
+        self.current.schedule.max_stale = at_most_a_year(max_stale);
         self
     }
 
@@ -228,6 +228,12 @@ impl VerifierBuilder {
             told: AtomicBool::new(false),
         }))
     }
+}
+
+/// Who means for ever says so with [`Duration::MAX`], for which there is no point in time.
+const fn at_most_a_year(time: Duration) -> Duration {
+    const YEAR: Duration = Duration::from_hours(365 * 24);
+    if time.as_secs() > YEAR.as_secs() { YEAR } else { time }
 }
 
 impl fmt::Debug for VerifierBuilder {

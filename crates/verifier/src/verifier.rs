@@ -185,9 +185,11 @@ impl Verifier {
             Err(error) => return Box::pin(self.check_opaque(text, error, now)).await,
         };
         let (number, issuer) = self.issuer_of(&parsed)?;
+        // Before all else: whether the issuer has to be asked changes with it, too.
+        let epoch = issuer.epoch.now();
         // Asked first: who is told that all that was revoked is known has to see all of it.
         let must_confirm = issuer.must_confirm();
-        let found = issuer.check(&parsed, now).await?;
+        let found = issuer.check(&parsed, epoch, now).await?;
         if must_confirm {
             return Ok(Box::pin(issuer.confirm(text, &found, now)).await?.token);
         }

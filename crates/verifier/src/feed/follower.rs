@@ -156,6 +156,7 @@ impl Reader {
         let mut deadline = Instant::now() + FIRST_BYTE_TIMEOUT;
         let mut begun = false;
         let mut current = false;
+        let mut lost = None;
         loop {
             let piece = timeout_at(deadline, stream.next()).await.map_err(|_| Left::Silent)??;
             let events = reader.read(&piece.ok_or(Left::Closed)?)?;
@@ -178,21 +179,30 @@ impl Reader {
                     Event::Reset => false,
                     Event::Revoked { .. } => current,
                 };
-                self.take_up(event)?;
+                self.take_up(event, &mut lost)?;
             }
         }
     }
 
-    fn take_up(&self, event: Event) -> Result<(), Left> {
+    /// `lost`: that there was no room for something on this connection. What follows is heard all the same, since there may
+    /// be room for it; and it is all told again once the connection is left, since the cursor stays before what was lost.
+    fn take_up(&self, event: Event, lost: &mut Option<TooManyDenied>) -> Result<(), Left> {
         let now = self.clock.now();
-        match event {
-            Event::Revoked { cursor, revocation } => {
-                self.revoke(revocation, now)?;
-                self.standing.received(cursor);
+        match (event, *lost) {
+            (Event::Revoked { cursor, revocation }, _) => match self.revoke(revocation, now) {
+                Ok(()) if lost.is_none() => self.standing.received(cursor),
+                Ok(()) => {}
+                Err(too_many) => {
+                    *lost = Some(too_many);
+                    self.standing.lost();
+                }
+            },
+            (Event::Current { .. }, Some(too_many)) => return Err(too_many.into()),
+            (Event::Current { cursor, everything: true }, None) => {
+                self.standing.current(cursor, now);
             }
-            Event::Current { cursor, everything: true } => self.standing.current(cursor, now),
-            Event::Current { cursor, everything: false } => self.standing.partial(cursor),
-            Event::Reset => self.standing.reset(),
+            (Event::Current { cursor, everything: false }, None) => self.standing.partial(cursor),
+            (Event::Reset, _) => self.standing.reset(),
         }
         Ok(())
     }

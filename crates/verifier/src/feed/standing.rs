@@ -165,6 +165,15 @@ impl Standing {
         known.last_error = Some(PARTIAL.to_owned());
     }
 
+    /// There is no room for what was told: it is missing from now on, however well the feed is heard.
+    pub(super) fn lost(&self) {
+        let known = self.known();
+        self.fall_behind(&known);
+        if !self.overdue.swap(true, Ordering::AcqRel) {
+            self.epoch.move_on();
+        }
+    }
+
     /// What was heard so far stays good, but no place in the feed is known any more.
     pub(super) fn reset(&self) {
         let mut known = self.known();

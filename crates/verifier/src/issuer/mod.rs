@@ -51,15 +51,15 @@ pub(crate) struct Found {
 }
 
 impl Issuer {
-    /// Checks a token for itself, without asking who sent it.
+    /// Checks a token for itself, without asking who sent it, as of an epoch that was read before all else: what happens
+    /// from then on may be overlooked.
     pub(crate) async fn check(
         &self,
         parsed: &Compact<'_>,
+        epoch: u64,
         now: Timestamp,
     ) -> Result<Found, Rejection> {
         self.policy.check_header(parsed.header())?;
-        // Before all else: what happens from here on may have been overlooked.
-        let epoch = self.epoch.now();
         let (verified, key) = match self.check_signature(parsed) {
             Ok(checked) => checked,
             Err(rejection) => self.check_again(parsed, rejection).await?,

@@ -10,18 +10,29 @@ use tokenry_core::revocation::{Ended, Marks, Revocation};
 
 use super::Epoch;
 
-/// The most revocations held at once: 100,000 take about 10 MiB. They are held only as long as their tokens would live.
-pub(crate) const MAX_REVOCATIONS: usize = 100_000;
+/// The most revocations of single tokens held at once: 100,000 take about 10 MiB. They are held only as long as their tokens
+/// would live.
+const MAX_TOKENS: usize = 100_000;
+
+/// The most of all else, such as those of whole clients. However many tokens are revoked, there is room for these.
+const MAX_OTHERS: usize = 10_000;
 
 /// What of an issuer's tokens has ended, as [`Ended::covers`] says it, found by digest.
 ///
 /// Digests are all of one size, whatever an issuer writes into its identifiers.
 #[derive(Debug)]
 pub(crate) struct Revocations {
-    index: RwLock<HashMap<Digest, Entry>>,
+    index: RwLock<Index>,
     /// How many there are: requests look here first, and mostly only here.
     count: AtomicUsize,
     epoch: Arc<Epoch>,
+}
+
+/// What has ended, by digest.
+#[derive(Debug, Default)]
+struct Index {
+    tokens: HashMap<Digest, Entry>,
+    others: HashMap<Digest, Entry>,
 }
 
 type Digest = [u8; 32];
@@ -65,37 +76,53 @@ impl Revocations {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), TooManyDenied> {
-        self.insert(digest(Kind::Token, id), Entry { not_before: ALL, until }, now)
+        self.insert(Kind::Token, id, Entry { not_before: ALL, until }, now)
     }
 
     /// Takes up what an issuer tells.
     pub(crate) fn add(&self, revocation: &Revocation, now: Timestamp) -> Result<(), TooManyDenied> {
         let until = revocation.until;
-        let (digest, not_before) = match &revocation.ended {
-            Ended::Token(id) => (digest(Kind::Token, &id.to_string()), ALL),
-            Ended::Client { id, not_before } => (digest(Kind::Client, id), *not_before),
-            Ended::Subject { id, not_before } => (digest(Kind::Subject, id), *not_before),
-            Ended::All { not_before } => (digest(Kind::Issuer, ""), *not_before),
-            Ended::Key(kid) => (digest(Kind::Key, kid), ALL),
-        };
-        self.insert(digest, Entry { not_before, until }, now)
+        match &revocation.ended {
+            Ended::Token(id) => {
+                self.insert(Kind::Token, &id.to_string(), Entry { not_before: ALL, until }, now)
+            }
+            Ended::Client { id, not_before } => {
+                self.insert(Kind::Client, id, Entry { not_before: *not_before, until }, now)
+            }
+            Ended::Subject { id, not_before } => {
+                self.insert(Kind::Subject, id, Entry { not_before: *not_before, until }, now)
+            }
+            Ended::All { not_before } => {
+                self.insert(Kind::Issuer, "", Entry { not_before: *not_before, until }, now)
+            }
+            Ended::Key(kid) => self.insert(Kind::Key, kid, Entry { not_before: ALL, until }, now),
+        }
     }
 
-    fn insert(&self, digest: Digest, new: Entry, now: Timestamp) -> Result<(), TooManyDenied> {
-        if new.until <= now {
-            return Ok(());
-        }
+    /// What is over by now is held as well, as long as there is room: a clock that was ahead may be set back.
+    fn insert(
+        &self,
+        kind: Kind,
+        id: &str,
+        new: Entry,
+        now: Timestamp,
+    ) -> Result<(), TooManyDenied> {
+        let digest = digest(kind, id);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if index.len() >= MAX_REVOCATIONS && !index.contains_key(&digest) {
-            index.retain(|_, entry| entry.until > now);
+        let (map, most) = match kind {
+            Kind::Token => (&mut index.tokens, MAX_TOKENS),
+            _ => (&mut index.others, MAX_OTHERS),
+        };
+        if map.len() >= most && !map.contains_key(&digest) {
+            map.retain(|_, entry| entry.until > now);
         }
-        let full = index.len() >= MAX_REVOCATIONS && !index.contains_key(&digest);
+        let full = map.len() >= most && !map.contains_key(&digest);
         if !full {
-            let entry = index.entry(digest).or_insert(new);
+            let entry = map.entry(digest).or_insert(new);
             entry.until = entry.until.max(new.until);
             entry.not_before = entry.not_before.max(new.not_before);
         }
-        self.count.store(index.len(), Ordering::Release);
+        self.count.store(index.tokens.len() + index.others.len(), Ordering::Release);
         drop(index);
         self.epoch.move_on();
         if full { Err(TooManyDenied) } else { Ok(()) }
@@ -109,7 +136,8 @@ impl Revocations {
         let issued_at = token.issued_at.unwrap_or(Timestamp::EPOCH);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let ended = |kind: Kind, id: Option<&str>| {
-            let entry = id.and_then(|id| index.get(&digest(kind, id)));
+            let map = if matches!(kind, Kind::Token) { &index.tokens } else { &index.others };
+            let entry = id.and_then(|id| map.get(&digest(kind, id)));
             entry.is_some_and(|entry| entry.until > now && issued_at < entry.not_before)
         };
         ended(Kind::Token, token.jti)
@@ -154,13 +182,25 @@ mod tests {
     #[test]
     fn a_full_set_makes_room_only_by_what_has_expired() {
         let revocations = empty();
-        for i in 0..MAX_REVOCATIONS {
+        for i in 0..MAX_TOKENS {
             let until = if i < 10 { at(20) } else { at(100) };
             revocations.refuse(&i.to_string(), until, at(10)).unwrap();
         }
         assert_eq!(revocations.refuse("one more", at(100), at(10)), Err(TooManyDenied));
         assert!(!revocations.covers(&jti("one more"), at(10)));
         assert_eq!(revocations.refuse("5", at(100), at(10)), Ok(()));
+        // There is room for what ends many at once.
+        for ended in [
+            Ended::Client { id: "c".into(), not_before: at(5) },
+            Ended::Subject { id: "s".into(), not_before: at(5) },
+            Ended::All { not_before: at(5) },
+            Ended::Key("k".into()),
+        ] {
+            let revocation = Revocation { ended, until: at(100) };
+            assert_eq!(revocations.add(&revocation, at(10)), Ok(()));
+        }
+        let of_client = Marks { client: Some("c"), issued_at: Some(at(4)), ..Marks::default() };
+        assert!(revocations.covers(&of_client, at(10)));
         assert!(revocations.refuse("one more", at(100), at(20)).is_ok());
         assert!(revocations.covers(&jti("one more"), at(20)));
         assert!(revocations.covers(&jti("5"), at(20)));
@@ -174,6 +214,14 @@ mod tests {
         assert!(revocations.covers(&jti("a"), at(29)));
         assert!(!revocations.covers(&jti("a"), at(30)));
         assert!(!revocations.covers(&jti("b"), at(0)));
+    }
+
+    #[test]
+    fn what_is_over_by_a_clock_that_is_ahead_holds_once_it_is_set_back() {
+        let revocations = empty();
+        revocations.refuse("a", at(30), at(1000)).unwrap();
+        assert!(!revocations.covers(&jti("a"), at(1000)));
+        assert!(revocations.covers(&jti("a"), at(20)));
     }
 
     /// Every kind against every token, as core says it.

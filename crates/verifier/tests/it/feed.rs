@@ -386,7 +386,16 @@ async fn who_cannot_remember_more_is_behind() {
     for i in 1..100_000 {
         scene.verifier.refuse(&format!("r-{i}"), until).unwrap();
     }
+    let of_client = scene.token(&claims_with("jti", json!("another")));
+    assert!(scene.verify(&of_client).await.is_ok());
     scene.feed.revoke(token(1));
+    settle().await;
+    assert!(scene.metrics().overdue, "at once, since something is missing");
+    // What ends more than a token finds room, and is heard on the same connection.
+    let (id, not_before) = ("billing".to_owned(), Timestamp::from_secs(START + 1));
+    scene.feed.revoke(Ended::Client { id, not_before });
+    settle().await;
+    assert_eq!(scene.verify(&of_client).await, Err(Rejection::Revoked));
     sleep(secs(60)).await;
     let metrics = scene.metrics();
     assert!(!metrics.following && metrics.overdue);

@@ -23,13 +23,15 @@ pub(super) struct Readings {
     widest: Vec<String>,
 }
 
-/// Why a path is refused, whatever the rules say.
+/// Why a request is refused, whatever the rules say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unclear {
     #[error("the path has a segment of dots")]
     Dots,
     #[error("the path is malformed or encoded twice")]
     Encoding,
+    #[error("the method is not written in capitals")]
+    Method,
     #[error("the path may be read as that of another rule")]
     OtherRule,
 }
@@ -43,10 +45,7 @@ impl<'p> Path<'p> {
     /// Whether it lies at or below a place, as it is written.
     pub(super) fn is_below(&self, place: &Place) -> bool {
         match self {
-            Self::Plain(text) => {
-                let rest = text.strip_prefix(place.text.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
+            Self::Plain(text) => is_at_or_below(text, &place.text),
             Self::Odd(readings) => readings.written.starts_with(&place.segments),
         }
     }
@@ -54,7 +53,7 @@ impl<'p> Path<'p> {
     /// Whether somebody may find it at or below a place.
     pub(super) fn may_be_below(&self, place: &Place) -> bool {
         match self {
-            Self::Plain(_) => self.is_below(place),
+            Self::Plain(text) => is_at_or_below(text, &place.lower_text),
             Self::Odd(readings) => readings.widest.starts_with(&place.lower),
         }
     }
@@ -65,6 +64,7 @@ impl<'p> Path<'p> {
 pub(super) struct Place {
     /// Without a slash at its end; empty for the root.
     text: String,
+    lower_text: String,
     segments: Vec<String>,
     lower: Vec<String>,
 }
@@ -79,7 +79,8 @@ impl Place {
             return None;
         }
         let segments = |text: &str| text.split('/').skip(1).map(str::to_owned).collect();
-        Some(Self { segments: segments(text), lower: segments(&lower), text: text.to_owned() })
+        let (text, lower_text, lower) = (text.to_owned(), lower.clone(), segments(&lower));
+        Some(Self { segments: segments(&text), text, lower_text, lower })
     }
 
     /// How many segments it has.
@@ -95,10 +96,11 @@ impl Readings {
         let mut widest = Vec::new();
         for part in written.iter().flat_map(|segment| segment.split(['/', '\\'])) {
             let part = part.split([';', '?', '#']).next().unwrap_or_default();
-            if matches!(part, "." | "..") {
+            // As file systems of Windows do, which also have streams: `x::$DATA` is `x`.
+            let part = without_stream(part);
+            if part.contains('.') && part.chars().all(|it| matches!(it, '.' | ' ')) {
                 return Err(Unclear::Dots);
             }
-            // As file systems of Windows do.
             let part = part.trim_end_matches(['.', ' ']);
             if !part.is_empty() {
                 widest.push(part.to_ascii_lowercase());
@@ -108,6 +110,10 @@ impl Readings {
     }
 }
 
+fn is_at_or_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether nobody can read it in another way: it has neither escapes nor capitals, nor empty segments or such of dots.
 fn is_plain(path: &str) -> bool {
     let mut segments = path.split('/').skip(1).peekable();
@@ -115,6 +121,7 @@ fn is_plain(path: &str) -> bool {
         let is_last = segments.peek().is_none();
         if (segment.is_empty() && !is_last)
             || segment.ends_with('.')
+            || without_stream(segment) != segment
             || !segment.bytes().all(is_plain_char)
         {
             return false;
@@ -148,10 +155,39 @@ fn decoded(segment: &str) -> Result<String, Unclear> {
     }
     let text = String::from_utf8(bytes).map_err(|_| Unclear::Encoding)?;
     // What is still encoded was encoded twice, and somebody may decode it twice.
-    if text.chars().any(char::is_control) || has_escape(&text) {
+    if text.chars().any(|it| it.is_control() || is_a_guise(it)) || has_escape(&text) {
         return Err(Unclear::Encoding);
     }
     Ok(text)
+}
+
+/// What is left of the name of a file before that of a stream in it.
+fn without_stream(part: &str) -> &str {
+    match part.split_once(':') {
+        Some((name, stream)) if stream.contains(['$', ':']) => name,
+        _ => part,
+    }
+}
+
+/// Whether somebody may take a character for one of ASCII, or for none: by folding case, by compatibility (Unicode NFKC),
+/// or because it cannot be seen.
+fn is_a_guise(it: char) -> bool {
+    !it.is_ascii()
+        && (matches!(
+            it,
+            // Signs and raised letters of Latin-1; modifiers and what combines; letters that modify.
+            '\u{80}'..='\u{bf}' | '\u{2b0}'..='\u{36f}' | '\u{1d00}'..='\u{1dff}'
+            // Punctuation and whatever cannot be seen, raised and lowered, letterlike, numbers, in circles.
+            | '\u{2000}'..='\u{2bff}' | '\u{2c7c}'..='\u{2c7d}' | '\u{3000}'..='\u{303f}' | '\u{3200}'..='\u{33ff}'
+            // Ligatures, variants, full width; for mathematics, in squares, tags.
+            | '\u{fb00}'..='\u{fb06}' | '\u{fe00}'..='\u{fe6f}' | '\u{feff}' | '\u{ff00}'..='\u{ffff}'
+            | '\u{1d400}'..='\u{1d7ff}' | '\u{1f100}'..='\u{1f1ff}' | '\u{e0000}'..='\u{e0fff}'
+        ) || is_one_of_ascii(it.to_lowercase())
+            || is_one_of_ascii(it.to_uppercase()))
+}
+
+fn is_one_of_ascii(mut folded: impl Iterator<Item = char>) -> bool {
+    folded.next().is_some_and(|it| it.is_ascii()) && folded.next().is_none()
 }
 
 fn has_escape(text: &str) -> bool {
@@ -219,6 +255,8 @@ mod tests {
             "/admin%23",
             "/admin.",
             "/admin%20",
+            "/admin::$data",
+            "/admin:$i30:$index_allocation/x",
         ] {
             assert_eq!(admin(trick), Ok((false, true)), "{trick}");
         }
@@ -239,6 +277,9 @@ mod tests {
             "/public/..%5cadmin",
             "/..",
             "/a/.",
+            "/public/..%20/admin",
+            "/public/...",
+            "/%2e%20%2e/x",
         ] {
             assert_eq!(admin(dots), Err(Unclear::Dots), "{dots}");
         }
@@ -253,11 +294,50 @@ mod tests {
             "/%c0%ae/admin",
             "/%252e%252e/admin",
             "/%25%32%65",
+            // A Kelvin sign, a long s, full width, a soft hyphen, a space without width.
+            "/%E2%84%AAeys",
+            "/key%C5%BF",
+            "/%EF%BC%8Fadmin",
+            "/%EF%BC%8E%EF%BC%8E/admin",
+            "/admin%C2%AD",
+            "/adm%E2%80%8Bin",
+            "/adm%C4%B1n",
         ] {
             assert_eq!(admin(broken), Err(Unclear::Encoding), "{broken}");
         }
         assert_eq!(admin("/100%25"), Ok((false, false)));
         assert_eq!(admin("/.well-known/x"), Ok((false, false)));
+    }
+
+    #[test]
+    fn a_place_with_capitals_is_found_by_those_who_forget_about_case() {
+        let place = Place::new("/V1.2/Admin").unwrap();
+        for (text, is_below) in
+            [("/V1.2/Admin/x", true), ("/v1.2/admin", false), ("/V1.2/ADMIN", false)]
+        {
+            let path = Path::read(text).unwrap();
+            assert_eq!(
+                (path.is_below(&place), path.may_be_below(&place)),
+                (is_below, true),
+                "{text}"
+            );
+        }
+        assert!(!Path::read("/v1.2/admins").unwrap().may_be_below(&place));
+    }
+
+    #[test]
+    fn letters_of_other_languages_are_what_they_are() {
+        for text in [
+            "/caf%C3%A9",
+            "/stra%C3%9Fe",
+            "/%C3%84",
+            "/%CE%B1",
+            "/%D0%B0dmin",
+            "/%E6%97%A5%E6%9C%AC",
+        ] {
+            assert_eq!(admin(text), Ok((false, false)), "{text}");
+        }
+        assert_eq!(admin("/admin:list"), Ok((false, false)));
     }
 
     #[test]

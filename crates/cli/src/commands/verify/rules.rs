@@ -69,6 +69,10 @@ impl Rules {
         if self.rules.is_empty() {
             return Ok(&self.otherwise);
         }
+        // RFC 9110 §9.1: methods are told apart by case. Not everybody does.
+        if method.as_str().bytes().any(|it| it.is_ascii_lowercase()) {
+            return Err(Unclear::Method);
+        }
         let path = Path::read(path)?;
         let places = || self.rules.iter().map(|(rule, _)| &rule.place);
         let deepest = places().filter(|place| path.is_below(place)).max_by_key(|it| it.depth());
