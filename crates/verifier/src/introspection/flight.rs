@@ -40,12 +40,28 @@ pub(super) struct Flights {
     /// The issuer's, in the cache.
     number: usize,
     negatives: Negatives,
-    health: Health,
-    room: Arc<Semaphore>,
+    /// For texts that anybody may have made up.
+    unsigned: Lane,
+    /// For JWTs that are good by themselves: nobody who makes up others shuts these out.
+    signed: Lane,
     under_way: Mutex<UnderWay>,
     asked: AtomicU64,
     failed: AtomicU64,
     spared: AtomicU64,
+}
+
+/// Questions that are in each other's way.
+#[derive(Debug)]
+struct Lane {
+    health: Health,
+    room: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(room: usize) -> Self {
+        let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
+        Self { health: Health::default(), room }
+    }
 }
 
 #[derive(Default)]
@@ -95,8 +111,8 @@ impl Flights {
             cache: Arc::clone(cache),
             number: *number,
             negatives: Negatives::new(settings.negative_ttl),
-            health: Health::default(),
-            room: Arc::new(Semaphore::new(settings.concurrent.min(Semaphore::MAX_PERMITS))),
+            unsigned: Lane::new(settings.concurrent),
+            signed: Lane::new(settings.concurrent),
             under_way: Mutex::default(),
             asked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -128,8 +144,9 @@ impl Flights {
             return Ok(Boarded::Known(entry.found()));
         }
         let unavailable = |retry_after| Rejection::Unavailable { retry_after };
-        let room = Arc::clone(&this.room).try_acquire_owned().map_err(|_| unavailable(SOON))?;
-        let one = this.health.admit().map_err(unavailable)?;
+        let lane = this.lane(signed.is_some());
+        let room = Arc::clone(&lane.room).try_acquire_owned().map_err(|_| unavailable(SOON))?;
+        let one = lane.health.admit().map_err(unavailable)?;
         let (sender, landing) = watch::channel(None);
         under_way.next += 1;
         let flight = Flight {
@@ -152,14 +169,15 @@ impl Flights {
         // Before all else: what happens from here on may have been overlooked.
         let epoch = self.epoch.now();
         self.asked.fetch_add(1, Ordering::Relaxed);
+        let lane = self.lane(signed.is_some());
         let (landed, is_kept) = match self.answer(text).await {
             Ok(answer) => {
-                self.tell_answered(one);
+                self.tell_answered(lane, one);
                 (self.judge(answer, signed, epoch, now), true)
             }
             Err(trouble) => {
                 let of_this_one = trouble.is_of_this_one();
-                self.tell_failed(one, &trouble);
+                self.tell_failed(lane, one, &trouble);
                 (Err(Rejection::Unavailable { retry_after: SOON }), of_this_one)
             }
         };
@@ -235,20 +253,24 @@ impl Flights {
         Ok(Found { good, epoch: found.epoch.min(epoch), ..found })
     }
 
-    fn tell_answered(&self, one: Try) {
-        if self.health.answered(one) {
+    const fn lane(&self, is_signed: bool) -> &Lane {
+        if is_signed { &self.signed } else { &self.unsigned }
+    }
+
+    fn tell_answered(&self, lane: &Lane, one: Try) {
+        if lane.health.answered(one) {
             info!(issuer = self.policy.issuer, "introspection is answered again");
         }
     }
 
-    fn tell_failed(&self, one: Try, trouble: &Trouble) {
+    fn tell_failed(&self, lane: &Lane, one: Try, trouble: &Trouble) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let issuer = &self.policy.issuer;
         if trouble.is_of_this_one() {
-            let _ = self.health.answered(one);
+            let _ = lane.health.answered(one);
             // Whoever sends such tokens could fill the log with more than this.
             debug!(issuer, %trouble, "introspection of a token failed");
-        } else if self.health.failed(one) {
+        } else if lane.health.failed(one) {
             warn!(issuer, %trouble, "introspection failed");
         } else {
             debug!(issuer, %trouble, "introspection failed again");
@@ -284,7 +306,10 @@ impl Flights {
 
 impl fmt::Debug for Flights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").field("health", &self.health).finish_non_exhaustive()
+        f.debug_struct("Flights")
+            .field("unsigned", &self.unsigned)
+            .field("signed", &self.signed)
+            .finish_non_exhaustive()
     }
 }
 

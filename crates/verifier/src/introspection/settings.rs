@@ -154,7 +154,8 @@ impl IntrospectionSettings {
         self
     }
 
-    /// About how many tokens the issuer is asked at the same time at most (64). Further ones are answered with 503.
+    /// About how many opaque tokens the issuer is asked at the same time at most (64). Further ones are answered with 503. As
+    /// many questions may be about JWTs that are good by themselves: who makes up tokens is not in the way of these.
     #[must_use]
     pub const fn max_concurrent(mut self, questions: usize) -> Self {
         self.concurrent = if questions == 0 { 1 } else { questions };

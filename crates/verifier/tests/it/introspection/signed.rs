@@ -47,6 +47,31 @@ async fn a_jwt_is_let_in_when_it_is_good_and_the_issuer_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_who_makes_up_tokens_shuts_out_those_that_are_signed() {
+    let key = key(Algorithm::Es256);
+    let jwt = token(&key, &claims());
+    // By taking all the room.
+    let word = Word::with(&jwt, active());
+    word.delay(Duration::from_secs(1));
+    let settings = word.settings().always().max_concurrent(1);
+    let builder = builder(&Source::with(&[&key]));
+    let verifier = builder.introspection(settings).build().unwrap();
+    settle().await;
+    let router = api(&verifier);
+    let tokens = (0..10).map(|i| format!("x{i}")).chain([jwt.clone()]);
+    let statuses = all(&router, tokens).await;
+    assert_eq!(statuses.iter().filter(|it| **it == 401).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&200));
+    // By having the issuer say that there were too many.
+    let word = Word::with(&jwt, active());
+    word.otherwise(Some(Reply::Status(429)));
+    let router = api(&asking(&key, &word).await);
+    assert_eq!(all(&router, (0..10).map(|i| format!("x{i}"))).await, [503; 10]);
+    assert_eq!(ask(&router, "another").await.0, 503);
+    assert_eq!(ask(&router, &jwt).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_183_row_234_row_244_nobody_is_asked_about_a_jwt_that_is_bad_by_itself() {
     let [own, stranger] = [key(Algorithm::Es256), key(Algorithm::Es256)];
     let word = Word::default();
