@@ -20,6 +20,7 @@
 //! something.
 
 mod event;
+mod pause;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::Timestamp;
 use crate::family::FamilyId;
 
 pub use event::{Event, EventError, EventReader};
+pub use pause::{Outcome, pause};
 
 /// How often a feed says that it is current.
 pub const CURRENT_EVERY: Duration = Duration::from_secs(5);

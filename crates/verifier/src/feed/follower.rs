@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenry_core::Timestamp;
-use tokenry_core::revocation::{Ended, Event, EventError, EventReader, Revocation};
+use tokenry_core::revocation::{
+    Ended, Event, EventError, EventReader, Outcome, Revocation, pause,
+};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::pause::{Outcome, pause};
 use super::settings::Randomness;
 use super::standing::Standing;
 use super::{FeedError, FeedMetrics, FeedSettings, FeedSource, WhenBehind};
@@ -24,6 +25,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the first piece may take. A feed begins with what it has to say, or with saying that there is nothing.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The upper end of every pause after a failure. A thousand followers that come back within it are no load.
+const PAUSE_CAP: Duration = Duration::from_secs(5);
 
 /// Follows a feed. The task ends with it.
 pub(crate) struct Follower {
@@ -119,7 +123,7 @@ async fn follow(reader: Arc<Reader>, randomness: Randomness) {
             _ => Left::Panicked,
         };
         let failures = reader.standing.left(&left);
-        let next_try = Instant::now() + pause(left.outcome(), failures, randomness());
+        let next_try = Instant::now() + pause(left.outcome(), failures, PAUSE_CAP, randomness());
         reader.standing.wait_until(next_try);
         sleep_until(next_try).await;
     }

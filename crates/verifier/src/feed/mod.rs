@@ -6,7 +6,6 @@
 
 mod follower;
 mod http;
-mod pause;
 mod settings;
 mod source;
 mod standing;

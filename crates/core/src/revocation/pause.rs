@@ -5,9 +5,6 @@ use std::time::Duration;
 /// The upper end of the first pause: a server that was restarted, or a proxy that cuts long answers, must not cost the
 /// second within which revocations arrive.
 const FIRST: Duration = Duration::from_millis(250);
-/// The upper end of every pause after a failure: how much longer than an outage a follower may be behind. A thousand
-/// followers that come back within it are no load.
-const CAP: Duration = Duration::from_secs(5);
 /// The lower end of every pause, since jitter may draw zero, many times in a row.
 const FLOOR: Duration = Duration::from_millis(50);
 /// What is waited at most because the issuer asks for it.
@@ -22,7 +19,7 @@ const NO_FEED: Duration = Duration::from_mins(5);
 
 /// What came of the last try.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// It may go better next time.
     Failed {
         /// When the issuer wants to be asked again.
@@ -34,14 +31,15 @@ pub(super) enum Outcome {
     NoFeed,
 }
 
-/// The pause after as many failures in a row, where `roll` is in `[0, 1)`.
-pub(super) fn pause(outcome: Outcome, failures: u32, roll: f64) -> Duration {
+/// The pause after as many failures in a row, where `roll` is in `[0, 1)`. `cap` is the upper end of every pause after a
+/// failure: how much longer than an outage a follower may be behind.
+pub fn pause(outcome: Outcome, failures: u32, cap: Duration, roll: f64) -> Duration {
     let roll = if roll.is_finite() { roll.clamp(0.0, 1.0) } else { 1.0 };
     let about = |pause: Duration| pause.mul_f64(1.0 + SPREAD * roll).max(FLOOR);
     match outcome {
         Outcome::Failed { retry_after: Some(after) } => about(after.min(RETRY_AFTER_CAP)),
         Outcome::Failed { retry_after: None } => {
-            doubled(FIRST, failures).min(CAP).mul_f64(roll).max(FLOOR)
+            doubled(FIRST, failures).min(cap).mul_f64(roll).max(FLOOR)
         }
         Outcome::Refused => about(doubled(REFUSED[0], failures).min(REFUSED[1])),
         Outcome::NoFeed => about(NO_FEED),
@@ -57,10 +55,12 @@ fn doubled(first: Duration, failures: u32) -> Duration {
 mod tests {
     use super::*;
 
+    const CAP: Duration = Duration::from_secs(5);
+
     #[test]
     fn pauses_grow_up_to_a_bound_and_are_never_nothing() {
         let failed = Outcome::Failed { retry_after: None };
-        let ms = |failures, roll| pause(failed, failures, roll).as_millis();
+        let ms = |failures, roll| pause(failed, failures, CAP, roll).as_millis();
         assert_eq!([1, 2, 3, 4].map(|n| ms(n, 1.0)), [250, 500, 1000, 2000]);
         for failures in [8, 9, 40, u32::MAX] {
             assert_eq!(ms(failures, 1.0), 5_000, "{failures}");
@@ -78,7 +78,7 @@ mod tests {
     fn the_issuer_is_obeyed_within_bounds() {
         let secs = |after, roll| {
             let after = Some(Duration::from_secs(after));
-            pause(Outcome::Failed { retry_after: after }, 1, roll).as_secs_f64()
+            pause(Outcome::Failed { retry_after: after }, 1, CAP, roll).as_secs_f64()
         };
         for (after, roll, expected) in [
             (8, 0.0, 8.0),
@@ -89,8 +89,9 @@ mod tests {
         ] {
             assert!((secs(after, roll) - expected).abs() < 1e-9, "{after} {roll}");
         }
-        let refused = [1, 2, 3, 4, 5, u32::MAX].map(|n| pause(Outcome::Refused, n, 0.0).as_secs());
+        let refused =
+            [1, 2, 3, 4, 5, u32::MAX].map(|n| pause(Outcome::Refused, n, CAP, 0.0).as_secs());
         assert_eq!(refused, [5, 10, 20, 40, 60, 60]);
-        assert_eq!(pause(Outcome::NoFeed, 9, 0.0), NO_FEED);
+        assert_eq!(pause(Outcome::NoFeed, 9, CAP, 0.0), NO_FEED);
     }
 }
