@@ -63,6 +63,12 @@ enum CaseInput {
         maybe_spent: bool,
     },
     Invalidated(u64),
+    Revoked {
+        generation: u64,
+        not_before: Option<u64>,
+        #[serde(default)]
+        with_refresh_token: bool,
+    },
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -105,6 +111,10 @@ impl CaseInput {
                 Input::Failed { failure: Failure::Transient { retry_after }, maybe_spent, roll }
             }
             Self::Invalidated(generation) => Input::Invalidated { generation },
+            Self::Revoked { generation, not_before, with_refresh_token } => {
+                let not_before = ms(not_before.unwrap_or_default());
+                Input::Revoked(Revoked { generation, not_before, with_refresh_token, roll })
+            }
         }
     }
 }
@@ -188,6 +198,11 @@ fn the_failure_cases_hold() {
 #[test]
 fn the_invalidation_cases_hold() {
     run(include_str!("../../tests/cases/invalidation.json"));
+}
+
+#[test]
+fn the_revocation_cases_hold() {
+    run(include_str!("../../tests/cases/revocation.json"));
 }
 
 #[test]

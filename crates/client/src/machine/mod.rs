@@ -52,9 +52,15 @@
 //! | `Renewing` | the same | `Fetching` | withdraw it |
 //! | any | another token was answered 401 | same | none: its successor is already here |
 //! | any | the held token was answered 401, and so were its fresh predecessors | same | none until the doubt is over |
+//! | `Good`, `Retrying` | the issuer says that the held token was revoked | `Empty`, `HeldBack` | withdraw it; forget the refresh token if it is dead, too |
+//! | `Renewing` | the same | `Fetching` | the same |
+//! | any | the same, and so were its fresh predecessors | same | the same once the doubt is over: the token ends then |
 //!
-//! The last row is what ends a loop: an API that refuses every token, however fresh, does not make the keeper ask
-//! for one per call. The first two refusals in a row are believed at once; after that a token has to be 1 s old,
+//! A token that was revoked is followed by another whether somebody waits or not, if a caller asked within the last lifetime.
+//! It is as old as it can be: what the machine does from then on is what it does when a token has ended by time.
+//!
+//! Doubt is what ends a loop: an API that refuses every token, however fresh, or a feed that revokes them, does not make the
+//! keeper ask for one per call. The first two in a row are believed at once; after that a token has to be 1 s old,
 //! then 2 s, 4 s … 60 s.
 //!
 //! # Doubt
@@ -124,8 +130,23 @@ pub enum Input {
         /// The [`Machine::generation`] of the token that was sent.
         generation: u64,
     },
+    /// The issuer says that a token was revoked.
+    Revoked(Revoked),
     /// The time of [`Machine::wake_at`] has come.
     Timer,
+}
+
+/// A token that its issuer has revoked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Revoked {
+    /// The [`Machine::generation`] of the token.
+    pub generation: u64,
+    /// Before this, since the keeper began, the issuer gives no token that is not revoked as well.
+    pub not_before: Duration,
+    /// Whether the refresh token is dead, too.
+    pub with_refresh_token: bool,
+    /// A random number in `[0, 1)`, where many keepers may have heard the same; else 0.
+    pub roll: f64,
 }
 
 /// The refresh token of an answer.
@@ -218,6 +239,8 @@ struct Held {
     lifetime: Duration,
     renew_at: Duration,
     good_until: Duration,
+    /// It was revoked, so that both of these come sooner than they would.
+    revoked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -287,6 +310,7 @@ impl Machine {
                 self.failed(failure, roll, now)
             }
             Input::Invalidated { generation } => self.invalidated(generation, now),
+            Input::Revoked(revoked) => self.revoked(revoked, now),
             Input::Timer => self.timer(now),
         }
     }
@@ -457,6 +481,7 @@ impl Machine {
             // An answer that took longer than the share must not start the next request at once.
             renew_at: renew_at.max(now + lifetime / policy::RENEWALS_PER_LIFETIME),
             good_until: flight.started + (lifetime - self.policy.margin(lifetime)),
+            revoked: false,
         });
         self.release()
     }
@@ -515,18 +540,61 @@ impl Machine {
     }
 
     fn invalidated(&mut self, generation: u64, now: Duration) -> Vec<Action> {
-        let Some(held) = self.held.filter(|_| generation == self.generation) else {
-            return Vec::new();
-        };
+        // What is to be done about one that was revoked is done.
+        let is_meant = |held: &Held| generation == self.generation && !held.revoked;
+        let Some(held) = self.held.filter(is_meant) else { return Vec::new() };
         let age = now.saturating_sub(held.obtained_at);
         if age < policy::doubt(self.withdrawn) {
             return Vec::new();
         }
+        self.count_withdrawn(age);
+        self.held = None;
+        vec![Action::Withdraw]
+    }
+
+    fn revoked(&mut self, revoked: Revoked, now: Duration) -> Vec<Action> {
+        let Revoked { generation, not_before, with_refresh_token, roll } = revoked;
+        let doubt = policy::doubt(self.withdrawn);
+        let is_meant = |held: &&mut Held| generation == self.generation && !held.revoked;
+        let Some(held) = self.held.as_mut().filter(is_meant) else { return Vec::new() };
+        let age = now.saturating_sub(held.obtained_at);
+        let ends_at = now.max(held.obtained_at + doubt);
+        held.revoked = true;
+        held.good_until = held.good_until.min(ends_at);
+        held.renew_at = held.renew_at.min(ends_at);
+        let is_over = held.good_until <= now;
+        self.count_withdrawn(age);
+        let mut actions = Vec::new();
+        if with_refresh_token && self.refresh.take().is_some() {
+            actions.push(Action::ForgetRefreshToken);
+        }
+        if is_over {
+            actions.push(Action::Withdraw);
+        }
+        if self.flight.is_none() {
+            let again = ends_at.max(not_before) + self.policy.revocation_spread(roll);
+            self.hold_at_least(not_before, again, now);
+        }
+        actions
+    }
+
+    /// A token of this age ends before its time.
+    fn count_withdrawn(&mut self, age: Duration) {
         self.withdrawn =
             if age >= policy::DOUBT_CAP { 1 } else { self.withdrawn.saturating_add(1) };
-        self.held = None;
         self.replacing = true;
-        vec![Action::Withdraw]
+    }
+
+    /// Waits at least until then: callers, and the keeper of its own accord.
+    fn hold_at_least(&mut self, until: Duration, retry_at: Duration, now: Duration) {
+        match &mut self.hold {
+            Some(hold) => {
+                hold.until = hold.until.max(until);
+                hold.retry_at = hold.retry_at.max(retry_at);
+            }
+            None if until.max(retry_at) <= now => {}
+            None => self.hold = Some(Hold { until, retry_at, refused: false }),
+        }
     }
 
     fn release(&mut self) -> Vec<Action> {

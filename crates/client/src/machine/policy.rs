@@ -47,6 +47,10 @@ const REFUSAL_RETRY: (Duration, Duration) = (Duration::from_secs(15), Duration::
 /// How long a caller waits for the next attempt before it gets the last error.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long those who nobody waits for take at most to follow a revocation, which may concern all clients of a server at
+/// once. Short enough that the next caller, in most cases, finds a token.
+const REVOCATION_SPREAD: Duration = Duration::from_millis(500);
+
 /// No token is trusted for longer, whatever the server says.
 const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -125,6 +129,11 @@ impl Policy {
     /// How long callers are told of a refusal without asking the server again.
     pub(super) fn refusal_hold(&self, roll: f64) -> Duration {
         between(REFUSAL_HOLD, roll)
+    }
+
+    /// How long after a revocation the keeper asks for another token, if nobody waits for it.
+    pub(super) fn revocation_spread(&self, roll: f64) -> Duration {
+        between((Duration::ZERO, REVOCATION_SPREAD), roll)
     }
 
     /// How long after a refusal the keeper tries again of its own accord.

@@ -11,6 +11,7 @@ enum Next {
     Serve,
     Land(Outcome),
     Invalidate { newest: bool },
+    Revoke { newest: bool, ahead_ms: u64, with_refresh_token: bool },
     Wake,
 }
 
@@ -38,6 +39,9 @@ fn next() -> impl Strategy<Value = Next> {
         1 => Just(Next::Serve),
         3 => outcome().prop_map(Next::Land),
         1 => any::<bool>().prop_map(|newest| Next::Invalidate { newest }),
+        1 => (any::<bool>(), 0_u64..5_000, any::<bool>()).prop_map(
+            |(newest, ahead_ms, with_refresh_token)| Next::Revoke { newest, ahead_ms, with_refresh_token }
+        ),
         3 => Just(Next::Wake),
     ]
 }
@@ -98,6 +102,12 @@ proptest! {
                 Next::Invalidate { newest } => Input::Invalidated {
                     generation: machine.generation() - u64::from(!newest && machine.generation() > 0),
                 },
+                Next::Revoke { newest, ahead_ms, with_refresh_token } => {
+                    let not_before = later + Duration::from_millis(ahead_ms);
+                    let generation =
+                        machine.generation() - u64::from(!newest && machine.generation() > 0);
+                    Input::Revoked(Revoked { generation, not_before, with_refresh_token, roll })
+                }
                 Next::Wake => match machine.wake_at() {
                     None => continue,
                     Some(at) => {
@@ -147,6 +157,9 @@ proptest! {
                     }
                     Action::Withdraw | Action::ForgetRefreshToken => {}
                 }
+            }
+            if let Input::Revoked(_) = input {
+                prop_assert!(in_flight.is_some() || machine.flight.is_none(), "asked at once");
             }
             // Nobody waits for nothing.
             prop_assert!(!waiting || in_flight.is_some() || machine.wake_at().is_some());
