@@ -62,4 +62,6 @@ pub use replay::{REPLAY_LIMIT, Replay, ReplayBody, ReplayError, ReplayLayer, Rep
 pub use revocation::RevocationError;
 pub use secret::{ReadSecret, SecretError, SecretSource, SecretSourceError};
 pub use token::{BoxFuture, StaticToken, Token, TokenSource};
-pub use transport::{ConfigError, HttpTransport, HttpTransportBuilder, Transport, TransportError};
+pub use transport::{
+    ConfigError, HttpTransport, HttpTransportBuilder, Pieces, Streaming, Transport, TransportError,
+};

@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
@@ -20,7 +21,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
-use super::{Transport, TransportError};
+use super::{Pieces, Streaming, Transport, TransportError};
 use crate::hosts::is_protected;
 use crate::proxy::Dialer;
 use crate::token::BoxFuture;
@@ -37,6 +38,9 @@ const BODY_LIMIT: usize = 1024 * 1024;
 /// Token requests are minutes apart: a connection that is idle for longer only costs the server a socket.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How much of an answer that does not end is held before it is read: more than any event of a revocation feed.
+const STREAM_BUFFER: usize = 64 * 1024;
+
 /// Sends requests over HTTP/1.1 or HTTP/2, and TLS.
 ///
 /// It never follows redirects, never sends in the clear except to this machine, and reads answers whole, up to a
@@ -46,6 +50,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client<HttpsConnector<Dial>, Full<Bytes>>,
+    /// Opens a connection for each request.
+    streams: Client<HttpsConnector<Dial>, Full<Bytes>>,
     dialer: Dialer,
     has_client_certificate: bool,
     timeout: Duration,
@@ -80,23 +86,11 @@ impl HttpTransport {
     }
 
     async fn exchange(self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let uri = request.uri();
-        let host = uri.host().unwrap_or_default().to_owned();
-        if !is_protected(uri) {
-            let scheme = uri.scheme_str().unwrap_or("?");
-            return Err(TransportError::InTheClear { url: format!("{scheme}://{host}") });
-        }
+        let host = protected_host(request.uri())?;
         let limit = self.body_limit;
         let exchange = async {
-            let response = self.client.request(request.map(Full::new)).await.map_err(|error| {
-                let cause = root_cause(&error);
-                let host = host.clone();
-                if error.is_connect() {
-                    TransportError::Connect { host, cause }
-                } else {
-                    TransportError::Broken { host, cause }
-                }
-            })?;
+            let answer = self.client.request(request.map(Full::new)).await;
+            let response = answer.map_err(|error| no_answer(host.clone(), &error))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
@@ -113,6 +107,63 @@ impl HttpTransport {
     }
 }
 
+/// The host of a URL that may be asked.
+fn protected_host(uri: &Uri) -> Result<String, TransportError> {
+    let host = uri.host().unwrap_or_default();
+    if is_protected(uri) {
+        return Ok(host.to_owned());
+    }
+    let scheme = uri.scheme_str().unwrap_or("?");
+    Err(TransportError::InTheClear { url: format!("{scheme}://{host}") })
+}
+
+fn no_answer(host: String, error: &legacy::Error) -> TransportError {
+    let cause = root_cause(error);
+    if error.is_connect() {
+        TransportError::Connect { host, cause }
+    } else {
+        TransportError::Broken { host, cause }
+    }
+}
+
+impl Streaming for HttpTransport {
+    fn open(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Box<dyn Pieces>>, TransportError>> {
+        Box::pin(async move {
+            let host = protected_host(request.uri())?;
+            let answer = self.streams.request(request.map(Full::new)).await;
+            let answer = answer.map_err(|error| no_answer(host.clone(), &error))?;
+            Ok(answer.map(|body| Box::new(Arriving { host, body }) as Box<dyn Pieces>))
+        })
+    }
+}
+
+/// An answer that does not end.
+struct Arriving {
+    host: String,
+    body: Incoming,
+}
+
+impl Pieces for Arriving {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+        Box::pin(async {
+            while let Some(frame) = self.body.frame().await {
+                let frame = frame.map_err(|error| TransportError::Broken {
+                    host: self.host.clone(),
+                    cause: root_cause(&error),
+                })?;
+                // Trailers say nothing here.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(None)
+        })
+    }
+}
+
 impl Transport for HttpTransport {
     fn send(
         &self,
@@ -123,6 +174,10 @@ impl Transport for HttpTransport {
 
     fn has_client_certificate(&self) -> bool {
         self.has_client_certificate
+    }
+
+    fn streaming(&self) -> Option<&dyn Streaming> {
+        Some(self)
     }
 }
 
@@ -266,8 +321,15 @@ impl HttpTransportBuilder {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
+            .build(connector.clone());
+        let window = u32::try_from(STREAM_BUFFER).unwrap_or(u32::MAX);
+        let streams = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .http1_max_buf_size(STREAM_BUFFER)
+            .http2_initial_stream_window_size(window)
+            .http2_initial_connection_window_size(window)
             .build(connector);
-        Ok(HttpTransport { client, dialer, has_client_certificate, timeout, body_limit })
+        Ok(HttpTransport { client, streams, dialer, has_client_certificate, timeout, body_limit })
     }
 
     /// How connections are opened, and what TLS is like on them.

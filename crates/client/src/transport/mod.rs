@@ -30,6 +30,37 @@ pub trait Transport: Send + Sync {
     fn has_client_certificate(&self) -> bool {
         false
     }
+
+    /// The same for answers that do not end, if it can read them: a revocation feed is one.
+    fn streaming(&self) -> Option<&dyn Streaming> {
+        None
+    }
+}
+
+/// Carries a request to a server and brings back its answer as it arrives.
+///
+/// What [`Transport`] says of redirects holds here as well. Each answer should have a connection of its own: one that is
+/// dead without saying so must not be used again.
+pub trait Streaming: Send + Sync {
+    /// Sends one request; gives the head of the answer, and its body as it arrives. It is given up by dropping it.
+    ///
+    /// # Errors
+    ///
+    /// That no answer came. An answer with an error status is an answer.
+    fn open(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Box<dyn Pieces>>, TransportError>>;
+}
+
+/// A body that arrives in pieces of any size. To drop it closes the connection.
+pub trait Pieces: Send {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// That the connection broke.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>>;
 }
 
 impl<F, R> Transport for F

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenry_core::Timestamp;
-use tokenry_core::revocation::{
-    Ended, Event, EventError, EventReader, Outcome, Revocation, pause,
-};
+use tokenry_core::revocation::{Ended, Event, EventError, EventReader, Outcome, Revocation, pause};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
