@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::file::url;
-use super::{ClientAuthentication, CredentialsGrant, MtlsAliases, Provider, ProviderError};
+use super::{
+    ClientAuthentication, CredentialsGrant, FeedPlace, MtlsAliases, Provider, ProviderError,
+};
 use crate::hosts::AllowedHosts;
 
 impl Provider {
@@ -24,6 +26,7 @@ impl Provider {
         self.obtain.url = url;
         // Whoever names a URL means it, certificate or not.
         self.mtls = MtlsAliases::default();
+        self.feed = FeedPlace::Unknown;
         Ok(self)
     }
 
@@ -36,11 +39,14 @@ impl Provider {
 
     /// The same provider for a client that has a certificate.
     pub(crate) fn over_mtls(mut self) -> Self {
-        let MtlsAliases { token, revocation } = std::mem::take(&mut self.mtls);
+        let MtlsAliases { token, revocation, feed } = std::mem::take(&mut self.mtls);
         if let Some(refresh) = &mut self.refresh
             && revocation.is_some()
         {
             refresh.revocation = revocation;
+        }
+        if let Some(url) = feed {
+            self.feed = FeedPlace::Metadata(Some(url));
         }
         if let Some(url) = token {
             if let Some(refresh) = &mut self.refresh
@@ -79,6 +85,19 @@ impl Provider {
             refresh.revocation = Some(url);
             self.mtls.revocation = None;
         }
+        Ok(self)
+    }
+
+    /// Follows what the issuer revokes there, instead of where its metadata say; see
+    /// [`follow_revocations`](crate::KeeperBuilder::follow_revocations). To name another token URL forgets it.
+    ///
+    /// # Errors
+    ///
+    /// [`ProviderError::Url`] if the URL is not https, nor http to this machine.
+    pub fn with_revocation_feed_url(mut self, feed_url: &str) -> Result<Self, ProviderError> {
+        let url = url(feed_url).map_err(|what| ProviderError::Url { what })?;
+        self.feed = FeedPlace::At(url);
+        self.mtls.feed = None;
         Ok(self)
     }
 

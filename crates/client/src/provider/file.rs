@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::fill::{Place, Values};
 use super::{
-    Assertion, ClientAuthentication, CredentialsGrant, MtlsAliases, Obtain, Provider,
+    Assertion, ClientAuthentication, CredentialsGrant, FeedPlace, MtlsAliases, Obtain, Provider,
     ProviderError, Refresh, RefreshAnswer, Source,
 };
 use crate::hosts::{AllowedHosts, is_protected};
@@ -38,6 +38,7 @@ pub(super) struct File {
     issuer: Option<Spanned<String>>,
     environment: Option<Spanned<String>>,
     rate_limit_reset: Option<Spanned<String>>,
+    revocation_feed_url: Option<Spanned<String>>,
     #[serde(default)]
     assertion: Assertion,
     /// What each parameter is, for whoever has to fill it in.
@@ -112,6 +113,7 @@ impl File {
         let refresh = self.refresh(&obtain.url, &reader)?;
         let hosts = self.api.hosts.iter().map(|pattern| reader.fill(pattern, Place::Host));
         let hosts = AllowedHosts::new(hosts.collect::<Result<Vec<_>, _>>()?);
+        let feed = self.revocation_feed_url.as_ref().map(|url| reader.url(url)).transpose()?;
         let issuer = self.issuer.as_ref().map(|issuer| reader.fill(issuer, Place::Url));
         Ok(Provider {
             name: self.name.clone(),
@@ -126,6 +128,7 @@ impl File {
                 .as_ref()
                 .map(|name| reader.header(name))
                 .transpose()?,
+            feed: feed.map_or(FeedPlace::Metadata(None), FeedPlace::At),
             hosts,
             source: Some(Box::new(Source { file: self.clone(), parameters: parameters.clone() })),
         })

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::file::url;
-use super::{ClientAuthentication, FILE_LIMIT, MtlsAliases, Provider, ProviderError};
+use super::{ClientAuthentication, FILE_LIMIT, FeedPlace, MtlsAliases, Provider, ProviderError};
 
 /// The members that matter to a client. Those that nobody knows are ignored (§3.2).
 #[derive(Deserialize)]
@@ -12,6 +12,7 @@ struct Metadata {
     token_endpoint: String,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     revocation_endpoint: Option<String>,
+    revocation_feed_endpoint: Option<String>,
     mtls_endpoint_aliases: Option<Aliases>,
 }
 
@@ -19,6 +20,7 @@ struct Metadata {
 struct Aliases {
     token_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
+    revocation_feed_endpoint: Option<String>,
 }
 
 impl Provider {
@@ -50,7 +52,9 @@ impl Provider {
         provider.mtls = MtlsAliases {
             token: at(aliases.token_endpoint).map_err(wrong)?,
             revocation: at(aliases.revocation_endpoint).map_err(wrong)?,
+            feed: at(aliases.revocation_feed_endpoint).map_err(wrong)?,
         };
+        provider.feed = FeedPlace::Metadata(at(read.revocation_feed_endpoint).map_err(wrong)?);
         if let Some(refresh) = &mut provider.refresh {
             refresh.revocation = at(read.revocation_endpoint).map_err(wrong)?;
         }
@@ -138,6 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn the_revocation_feed_is_known_and_has_an_alias_of_its_own() {
+        assert_eq!(read(&with("")).unwrap().feed, FeedPlace::Metadata(None));
+        let members = r#","revocation_feed_endpoint":"https://as.example/r/feed","mtls_endpoint_aliases":{"revocation_feed_endpoint":"https://mtls.as.example/f"}"#;
+        let provider = read(&with(members)).unwrap();
+        assert_eq!(provider.revocation_feed_url().unwrap(), "https://as.example/r/feed");
+        let over_mtls = provider.clone().over_mtls();
+        assert_eq!(over_mtls.revocation_feed_url().unwrap(), "https://mtls.as.example/f");
+        // The credentials of one server are not shown to another.
+        let elsewhere = provider.clone().with_token_url("https://proxy.example/t").unwrap();
+        assert_eq!(elsewhere.over_mtls().feed, FeedPlace::Unknown);
+        let given = provider.with_revocation_feed_url("https://as.example/other").unwrap();
+        assert_eq!(given.over_mtls().revocation_feed_url().unwrap(), "https://as.example/other");
+    }
+
+    #[test]
     fn a_secret_goes_the_way_that_the_server_takes_it() {
         for (methods, expected) in [
             ("", ClientAuthentication::Basic),
@@ -166,6 +185,10 @@ mod tests {
             with(r#","mtls_endpoint_aliases":{"token_endpoint":"http://mtls.example/t"}"#),
             with(r#","mtls_endpoint_aliases":{"revocation_endpoint":"http://mtls.example/t"}"#),
             with(r#","revocation_endpoint":"http://as.example/r/revoke""#),
+            with(r#","revocation_feed_endpoint":"http://as.example/r/feed""#),
+            with(
+                r#","mtls_endpoint_aliases":{"revocation_feed_endpoint":"http://mtls.example/f"}"#,
+            ),
             with("").replace("https://as.example/r/token", "http://as.example/r/token"),
             with(&" ".repeat(100_000)),
         ] {

@@ -21,6 +21,8 @@
 //! name = "example"
 //! title = "Example Ltd"                  # for people
 //! issuer = "https://{host}/{realm}"      # optional; the assertions of a client with a key are for it
+//! revocation_feed_url = "https://{host}/{realm}/revocations"  # optional; for keepers that follow it. Else where the issuer's
+//!                                        # metadata say
 //! environment = "production"             # which of the environments below, unless another is chosen
 //! rate_limit_reset = "x-rate-limit-reset"    # optional; a header that says in seconds since 1970 when a client
 //!                                        # that was answered 429 without `Retry-After` may ask again
@@ -121,6 +123,7 @@ pub struct Provider {
     pub(crate) refresh: Option<Refresh>,
     /// A header that says when a client that asked too much may ask again, in seconds since 1970.
     pub(crate) rate_limit_reset: Option<HeaderName>,
+    pub(crate) feed: FeedPlace,
     pub(crate) hosts: AllowedHosts,
     source: Option<Box<Source>>,
 }
@@ -137,6 +140,18 @@ struct Source {
 struct MtlsAliases {
     token: Option<Uri>,
     revocation: Option<Uri>,
+    feed: Option<Uri>,
+}
+
+/// Where a revocation feed is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum FeedPlace {
+    /// Where the issuer's metadata say, if there is an issuer: lately there.
+    Metadata(Option<Uri>),
+    /// There, whatever they say.
+    At(Uri),
+    /// Nowhere that is known: tokens come from another place than the metadata say.
+    Unknown,
 }
 
 /// How a first token is obtained.
@@ -380,6 +395,7 @@ impl Provider {
                 revocation: None,
             }),
             rate_limit_reset: None,
+            feed: FeedPlace::Metadata(None),
             hosts: AllowedHosts::default(),
             source: None,
         })
@@ -428,6 +444,15 @@ impl Provider {
     /// Where refresh tokens are revoked, if they are used and that is known (RFC 7009).
     pub fn revocation_url(&self) -> Option<&Uri> {
         self.refresh.as_ref().and_then(|refresh| refresh.revocation.as_ref())
+    }
+
+    /// Where keepers follow what the issuer revokes, as far as that is known without asking it.
+    pub fn revocation_feed_url(&self) -> Option<&Uri> {
+        match &self.feed {
+            FeedPlace::At(url) => Some(url),
+            FeedPlace::Metadata(url) => url.as_ref(),
+            FeedPlace::Unknown => None,
+        }
     }
 
     /// For how long a refresh token that was used up may be presented again, if the server allows that.
