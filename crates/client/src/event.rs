@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::durable::StoreError;
+use crate::feed::FeedError;
 use crate::machine::Grant;
 use crate::revocation::RevocationError;
 
@@ -62,7 +63,7 @@ pub enum Event {
         /// When the keeper tries again at the earliest.
         retry_in: Option<Duration>,
     },
-    /// The server refused the refresh token, so credentials are used.
+    /// The server refused the refresh token or revoked it, so credentials are used.
     FellBackToCredentials,
     /// An API refused the token of this generation: it is not handed out any more.
     Invalidated {
@@ -74,6 +75,21 @@ pub enum Event {
     InvalidationIgnored {
         /// Which token.
         generation: u64,
+    },
+    /// The issuer's revocation feed says that the token of this generation was revoked: it is not handed out any more, and
+    /// another is on its way. Where that has happened to several fresh tokens in a row, it is handed out for a while.
+    Revoked {
+        /// Which token.
+        generation: u64,
+    },
+    /// The keeper knows what its issuer has revoked, and hears of whatever it revokes from now on.
+    FeedFollowed,
+    /// The keeper does not hear of what its issuer revokes. Told once for each reason, and not where that is over soon.
+    FeedLost {
+        /// Why.
+        error: FeedError,
+        /// When it asks again.
+        retry_in: Duration,
     },
     /// Nobody asked for a lifetime: the token is not renewed until somebody does.
     Idle,
@@ -119,13 +135,23 @@ impl Event {
                 tracing::warn!(provider, %error, retry_in_secs = retry_in.map(|time| time.as_secs_f64()), "token not obtained");
             }
             Self::FellBackToCredentials => {
-                tracing::info!(provider, "refresh token refused, using credentials");
+                tracing::info!(provider, "refresh token refused or revoked, using credentials");
             }
             Self::Invalidated { generation } => {
                 tracing::info!(provider, generation, "token refused by an API, withdrawn");
             }
             Self::InvalidationIgnored { generation } => {
                 tracing::debug!(provider, generation, "token refused by an API, not withdrawn");
+            }
+            Self::Revoked { generation } => {
+                tracing::info!(provider, generation, "token revoked by its issuer");
+            }
+            Self::FeedFollowed => tracing::info!(provider, "revocation feed followed"),
+            Self::FeedLost { error: error @ FeedError::NoFeed, .. } => {
+                tracing::info!(provider, %error, "revocation feed not followed");
+            }
+            Self::FeedLost { error, retry_in } => {
+                tracing::warn!(provider, %error, retry_in_secs = retry_in.as_secs_f64(), "revocation feed not followed");
             }
             Self::Idle => tracing::debug!(provider, "nobody asks, token not renewed"),
         }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::feed::FeedMetrics;
 use crate::machine::{Grant, Phase};
 
 /// What a keeper has done since it was made, and how it stands.
@@ -36,6 +37,8 @@ pub struct KeeperMetrics {
     pub withdrawn: u64,
     /// Callers that got a good token although the last request had brought none.
     pub served_while_failing: u64,
+    /// How it stands with the issuer's revocation feed, if it is to follow it.
+    pub feed: Option<FeedMetrics>,
 }
 
 /// The counters behind [`KeeperMetrics`].
@@ -92,6 +95,7 @@ impl Counters {
             unauthorized: read(&self.unauthorized),
             withdrawn: read(&self.withdrawn),
             served_while_failing: read(&self.served_while_failing),
+            feed: None,
         }
     }
 }

@@ -93,6 +93,24 @@ pub(crate) fn revoke(
     post(url, form, method, &Asking { resource: None, ..*asking })
 }
 
+/// A request for what is revoked (see [`tokenry_core::revocation`]), by the client that `method` makes known.
+pub(crate) fn follow(
+    url: &Uri,
+    method: ClientAuthentication,
+    asking: &Asking<'_>,
+    cursor: Option<&str>,
+) -> Result<Prepared, Error> {
+    let asking = Asking { resource: None, ..*asking };
+    let mut prepared = post(url, Form::default(), method, &asking)?;
+    let headers = prepared.request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    // What reads events takes no cursor that a header cannot carry.
+    if let Some(cursor) = cursor.and_then(|cursor| HeaderValue::try_from(cursor).ok()) {
+        headers.insert("last-event-id", cursor);
+    }
+    Ok(prepared)
+}
+
 fn post(
     url: &Uri,
     mut form: Form,

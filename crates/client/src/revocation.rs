@@ -81,7 +81,7 @@ impl Exchange {
         let credentials = self.credentials.present(which).await;
         let credentials = credentials.map_err(|_| RevocationError::Unproven)?;
         let asking = self.asking(&credentials);
-        let prepared = request::revoke(url, self.revoking_as(), &asking, token);
+        let prepared = request::revoke(url, self.known_as(), &asking, token);
         let request = prepared.map_err(|_| RevocationError::Unproven)?.request;
         let response = rt::timeout(TIMEOUT, self.transport.send(request))
             .await
@@ -102,8 +102,8 @@ impl Exchange {
         }
     }
 
-    /// How the client is known there: as where tokens are refreshed, or else where they are obtained.
-    fn revoking_as(&self) -> ClientAuthentication {
+    /// How the client is known beside the token endpoint: as where tokens are refreshed, or else where they are obtained.
+    pub(crate) fn known_as(&self) -> ClientAuthentication {
         let refresh = self.provider.refresh.as_ref().map(|rules| rules.client_authentication);
         // RFC 7009 §2.1 has every client say who it is, one that refreshes without a name as well.
         refresh

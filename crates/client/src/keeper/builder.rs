@@ -19,6 +19,7 @@ use crate::clock::{self, Clock, Wall};
 use crate::dpop::Dpop;
 use crate::durable::{Ledger, RefreshTokenFile, RefreshTokenStore};
 use crate::exchange::Exchange;
+use crate::feed::Feed;
 use crate::machine::Policy;
 use crate::metrics::Counters;
 use crate::rt::Mutex;
@@ -49,6 +50,7 @@ pub struct KeeperBuilder {
     randomness: Box<dyn Fn() -> f64 + Send + Sync>,
     patience: Option<Duration>,
     default_lifetime: Duration,
+    follow_revocations: bool,
 }
 
 /// The key that tokens are to be bound to.
@@ -76,6 +78,7 @@ impl KeeperBuilder {
             randomness: Box::new(randomness::share),
             patience: None,
             default_lifetime: DEFAULT_LIFETIME,
+            follow_revocations: false,
         }
     }
 
@@ -158,6 +161,17 @@ impl KeeperBuilder {
         self
     }
 
+    /// Follows what the issuer revokes, so that a token that was revoked is replaced within about a second, instead of when an
+    /// API answers 401. The connection is there while the keeper has a token that is used; an idle keeper has none.
+    ///
+    /// The feed is where the provider says, or else the issuer's metadata (`revocation_feed_endpoint`), and is asked for as
+    /// tokens are. One that is lost, or not there at all, changes nothing but the [metrics](Keeper::metrics).
+    #[must_use]
+    pub fn follow_revocations(mut self) -> Self {
+        self.follow_revocations = true;
+        self
+    }
+
     /// The keeper. It makes no request, and reads no file, before it is asked for a token.
     ///
     /// # Errors
@@ -176,6 +190,11 @@ impl KeeperBuilder {
             None => Arc::new(HttpTransport::new()?),
         };
         let provider = check::transport(self.provider, &self.credentials, &*transport)?;
+        if self.follow_revocations {
+            check::following(&provider, &self.credentials, &*transport)?;
+        }
+        let place = provider.revocation_feed_url().cloned();
+        let feed = self.follow_revocations.then(|| Box::new(Feed::new(place)));
         let revocable = provider.refresh.as_ref().is_some_and(|rules| rules.revocation.is_some());
         let ledger = Ledger::new(store, revocable);
         let exchange = Exchange {
@@ -201,6 +220,7 @@ impl KeeperBuilder {
             randomness: self.randomness,
             exchange: Arc::new(exchange),
             counters: Counters::default(),
+            feed,
         })))))
     }
 

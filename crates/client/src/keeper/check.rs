@@ -40,6 +40,9 @@ pub enum BuildError {
         /// What was given.
         resource: String,
     },
+    /// The keeper is to follow revocations over a transport that reads answers only whole.
+    #[error("revocations are followed over a transport that reads answers as they arrive")]
+    NotStreaming,
     /// The DPoP key could not be generated, or cannot sign.
     #[error("the DPoP key cannot be used")]
     DpopKey,
@@ -114,6 +117,20 @@ pub(super) fn transport(
         return Err(needs(&provider, "a transport with a client certificate"));
     }
     Ok(provider)
+}
+
+/// That revocations can be followed: by a client that is known, over a transport that can read a feed.
+pub(super) fn following(
+    provider: &Provider,
+    credentials: &Credentials,
+    transport: &dyn Transport,
+) -> Result<(), BuildError> {
+    let methods = provider.refresh.as_ref().map(|rules| rules.client_authentication);
+    let mut methods = methods.into_iter().chain([provider.obtain.client_authentication]);
+    if credentials.client.is_none() || methods.all(|method| method == ClientAuthentication::None) {
+        return Err(needs(provider, "a client to follow revocations"));
+    }
+    transport.streaming().map(|_| ()).ok_or(BuildError::NotStreaming)
 }
 
 fn needs(provider: &Provider, needed: &'static str) -> BuildError {

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::follow::Following;
 use super::{Shared, State};
 use crate::exchange::Obtained;
 use crate::machine::{Grant, Phase};
@@ -26,9 +27,13 @@ pub(super) async fn drive(shared: Arc<Shared>) {
     let mut flight: Option<Flight> = None;
     // Refresh tokens being revoked, beside whatever else is done.
     let mut revoking: Option<BoxFuture<'static, ()>> = None;
+    let mut following: Option<Following> = None;
     loop {
         if shared.is_to_be_restored() {
             shared.restore(shared.exchange.ledger.load().await);
+        }
+        if shared.feed.is_some() && shared.is_to_forget() {
+            shared.exchange.ledger.forget().await;
         }
         let wake_at = {
             let mut state = shared.state();
@@ -42,6 +47,9 @@ pub(super) async fn drive(shared: Arc<Shared>) {
                 state.driven = false;
                 abandon.done = true;
                 return;
+            }
+            if following.is_none() && state.token.is_some() {
+                following = Following::begin(&shared);
             }
             // A token that is not good any more is taken away on time, whatever else is waited for.
             let now = shared.clock.now();

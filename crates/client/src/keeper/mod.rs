@@ -9,6 +9,7 @@
 mod builder;
 mod check;
 mod drive;
+mod follow;
 mod identity;
 
 #[cfg(test)]
@@ -17,6 +18,8 @@ mod bound_tests;
 mod doubt_tests;
 #[cfg(test)]
 mod durable_tests;
+#[cfg(test)]
+mod follow_tests;
 #[cfg(test)]
 mod interleaving_tests;
 #[cfg(test)]
@@ -41,6 +44,7 @@ pub use self::check::BuildError;
 use crate::clock::Clock;
 use crate::durable::{StoreError, StoredRefreshToken};
 use crate::exchange::{Brought, Exchange, Obtained};
+use crate::feed::{Feed, Marked};
 use crate::machine::{Action, Grant, Input, Machine, Phase, Policy, Received};
 use crate::metrics::{self, Counters, KeeperMetrics};
 use crate::response::NoToken;
@@ -92,6 +96,8 @@ struct Shared {
     randomness: Box<dyn Fn() -> f64 + Send + Sync>,
     exchange: Arc<Exchange>,
     counters: Counters,
+    /// If the keeper is to follow the issuer's revocation feed.
+    feed: Option<Box<Feed>>,
 }
 
 /// See [`Keeper::standing`].
@@ -116,7 +122,11 @@ struct Slot {
 struct State {
     machine: Machine,
     token: Option<Token>,
+    /// What it says of itself, if the keeper follows a revocation feed.
+    marked: Option<Box<Marked>>,
     refresh_token: Option<Secret>,
+    /// The one that was in use was revoked: it is to be forgotten before the next request.
+    refresh_token_is_dead: bool,
     last_error: Option<Error>,
     /// What the waiting callers wait for.
     round: Option<watch::Sender<Option<Result<Token, Error>>>>,
@@ -134,7 +144,9 @@ impl State {
         Self {
             machine: Machine::new(policy),
             token: None,
+            marked: None,
             refresh_token: None,
+            refresh_token_is_dead: false,
             last_error: None,
             round: None,
             pending: None,
@@ -260,7 +272,9 @@ impl Keeper {
         let now = shared.clock.now();
         let state = shared.state();
         let good_until = state.machine.held_until().filter(|until| *until > now);
-        shared.counters.read(state.machine.phase(now), good_until.map(|until| until - now))
+        let good_for = good_until.map(|until| until - now);
+        let feed = shared.feed.as_ref().map(|feed| feed.metrics(now));
+        KeeperMetrics { feed, ..shared.counters.read(state.machine.phase(now), good_for) }
     }
 
     /// The provider that it asks.
@@ -337,6 +351,11 @@ impl Shared {
     fn is_to_be_restored(&self) -> bool {
         let state = self.state();
         state.pending.is_some() && !state.restored
+    }
+
+    /// Whether the refresh token in use is dead. Says so once.
+    fn is_to_forget(&self) -> bool {
+        std::mem::take(&mut self.state().refresh_token_is_dead)
     }
 
     /// The store has been asked. What it holds decides what the first request is; that it cannot say fails it.
@@ -419,6 +438,9 @@ impl Shared {
             refresh_event.into_iter().for_each(|event| self.tell(event));
         }
         self.carry_out(state, &actions);
+        if state.machine.generation() != generation {
+            self.watch(state);
+        }
     }
 
     fn fail(&self, state: &mut State, grant: Grant, no_token: NoToken) {

@@ -353,6 +353,11 @@ impl Machine {
         self.held.map(|held| (held.renew_at, held.good_until))
     }
 
+    /// Whether this is the held token, and was revoked.
+    pub fn is_revoked(&self, generation: u64) -> bool {
+        generation == self.generation && self.held.is_some_and(|held| held.revoked)
+    }
+
     /// How long until the next attempt, if the machine waits for one.
     pub fn retry_in(&self, now: Duration) -> Option<Duration> {
         self.hold.map(|hold| hold.until.saturating_sub(now))
