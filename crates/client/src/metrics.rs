@@ -9,8 +9,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tokenry_core::Timestamp;
 
-use crate::feed::FeedMetrics;
+use crate::feed::{FeedMetrics, FeedState};
 use crate::machine::{Grant, Phase};
 
 /// What a keeper has done since it was made, and how it stands.
@@ -123,6 +124,17 @@ impl KeeperMetrics {
     /// | `tokenry_keeper_requests_total` | `keeper`, `grant`, `outcome` | token requests by what came of them |
     /// | `tokenry_keeper_unauthorized_total` | `keeper`, `withdrawn` | answers 401 of APIs, and whether the token was withdrawn |
     /// | `tokenry_keeper_served_while_failing_total` | `keeper` | callers served while the server was not |
+    ///
+    /// And of those that follow their issuer's revocation feed:
+    ///
+    /// | metric | labels | means |
+    /// | --- | --- | --- |
+    /// | `tokenry_keeper_feed_following` | `keeper` | 1 while the keeper knows all that was revoked |
+    /// | `tokenry_keeper_feed_behind_seconds` | `keeper` | for how long it may not, while its token is used |
+    /// | `tokenry_keeper_feed_current_timestamp_seconds` | `keeper` | until when it did, 0 before the first time |
+    /// | `tokenry_keeper_feed_reconnects_total` | `keeper` | how often the feed was asked for again |
+    /// | `tokenry_keeper_feed_received_total` | `keeper` | revocations that were received |
+    /// | `tokenry_keeper_revoked_total` | `keeper` | tokens that were ended by them |
     pub fn openmetrics(keepers: impl IntoIterator<Item = (String, Self)>) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Keepers(keepers.into_iter().collect())));
@@ -139,9 +151,9 @@ struct Keepers(Vec<(String, KeeperMetrics)>);
 impl Collector for Keepers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.gauge(&mut encoder, "token_seconds", "For how long the token is good.", |metrics| {
-            metrics.good_for.unwrap_or_default().as_secs()
+            Some(metrics.good_for.unwrap_or_default().as_secs())
         })?;
-        self.gauge(&mut encoder, "waiting", "Callers that wait for a token.", |m| m.waiting)?;
+        self.gauge(&mut encoder, "waiting", "Callers that wait for a token.", |m| Some(m.waiting))?;
         self.counters(&mut encoder, "requests", "Token requests.", |m| {
             vec![
                 ([("grant", "credentials"), ("outcome", "token")], m.obtained),
@@ -159,7 +171,8 @@ impl Collector for Keepers {
         let help = "Callers that got a good token although the last request had brought none.";
         self.counters(&mut encoder, "served_while_failing", help, |m| {
             vec![([], m.served_while_failing)]
-        })
+        })?;
+        self.feeds(&mut encoder)
     }
 }
 
@@ -167,19 +180,49 @@ impl Collector for Keepers {
 const PREFIX: &str = "tokenry_keeper_";
 
 impl Keepers {
+    /// Nothing, where no keeper follows a feed.
+    fn feeds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if self.0.iter().all(|(_, metrics)| metrics.feed.is_none()) {
+            return Ok(());
+        }
+        let help = "Whether all that was revoked is known.";
+        self.gauge(encoder, "feed_following", help, |m| {
+            m.feed.map(|feed| u64::from(feed.state == FeedState::Following))
+        })?;
+        let help = "For how long something may have been missed, while the token is used.";
+        self.gauge(encoder, "feed_behind_seconds", help, |m| {
+            m.feed.map(|feed| feed.behind_for.unwrap_or_default().as_secs())
+        })?;
+        let help = "Until when all that was revoked was known.";
+        self.gauge(encoder, "feed_current_timestamp_seconds", help, |m| {
+            m.feed.map(|feed| feed.current_at.map_or(0, Timestamp::as_secs))
+        })?;
+        let counted = |m: &KeeperMetrics, read: fn(&FeedMetrics) -> u64| {
+            m.feed.iter().map(|feed| ([], read(feed))).collect()
+        };
+        let help = "How often the revocation feed was asked for again.";
+        self.counters(encoder, "feed_reconnects", help, |m| counted(m, |feed| feed.reconnects))?;
+        let help = "Revocations received.";
+        self.counters(encoder, "feed_received", help, |m| counted(m, |feed| feed.received))?;
+        let help = "Tokens that were ended by the revocation feed.";
+        self.counters(encoder, "revoked", help, |m| counted(m, |feed| feed.revoked))
+    }
+
     fn gauge(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
-        read: impl Fn(&KeeperMetrics) -> u64,
+        read: impl Fn(&KeeperMetrics) -> Option<u64>,
     ) -> fmt::Result {
         let name = format!("{PREFIX}{name}");
         let kind = ConstGauge::new(0u64).metric_type();
         let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
         for (keeper, metrics) in &self.0 {
             let labels = [("keeper", keeper.as_str())];
-            ConstGauge::new(read(metrics)).encode(family.encode_family(&labels)?)?;
+            if let Some(value) = read(metrics) {
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }
@@ -233,6 +276,45 @@ mod tests {
             r#"tokenry_keeper_served_while_failing_total{keeper="one"} 0"#,
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("feed") && !text.contains("revoked"), "{text}");
+    }
+
+    #[test]
+    fn how_it_stands_with_the_feed_is_told_of_those_who_follow() {
+        let counters = Counters::default();
+        let one = counters.read(Phase::Good, None);
+        let feed = FeedMetrics {
+            state: FeedState::Behind,
+            behind_for: Some(Duration::from_secs(7)),
+            current_at: Some(Timestamp::from_secs(1_000_000)),
+            reconnects: 3,
+            received: 4,
+            revoked: 5,
+        };
+        let two = KeeperMetrics { feed: Some(feed), ..one };
+        let state = FeedState::Following;
+        let feed = FeedMetrics { state, behind_for: None, current_at: None, ..feed };
+        let three = KeeperMetrics { feed: Some(feed), ..one };
+        let all = [("one", one), ("two", two), ("three", three)];
+        let text = KeeperMetrics::openmetrics(all.map(|(name, one)| (name.to_owned(), one)));
+        let told: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("tokenry_keeper_feed") || line.contains("_revoked"))
+            .collect();
+        assert!(!told.iter().any(|line| line.contains("\"one\"")), "{text}");
+        for line in [
+            r#"tokenry_keeper_feed_following{keeper="two"} 0"#,
+            r#"tokenry_keeper_feed_following{keeper="three"} 1"#,
+            r#"tokenry_keeper_feed_behind_seconds{keeper="two"} 7"#,
+            r#"tokenry_keeper_feed_behind_seconds{keeper="three"} 0"#,
+            r#"tokenry_keeper_feed_current_timestamp_seconds{keeper="two"} 1000000"#,
+            r#"tokenry_keeper_feed_current_timestamp_seconds{keeper="three"} 0"#,
+            r#"tokenry_keeper_feed_reconnects_total{keeper="two"} 3"#,
+            r#"tokenry_keeper_feed_received_total{keeper="two"} 4"#,
+            r#"tokenry_keeper_revoked_total{keeper="two"} 5"#,
+        ] {
+            assert!(told.contains(&line), "{line}\n{text}");
         }
     }
 }

@@ -210,6 +210,8 @@ impl Source {
             dpop: self.dpop,
             dpop_key: file(&self.dpop_key),
             refresh_token_file: self.refresh_token_file.clone(),
+            // For processes that hold a token for long, each of which has a file.
+            follow_revocations: false,
             api_hosts: self.api_host.clone(),
             cacert: self.cacert.clone(),
             connect_to: self.connect_to.clone(),

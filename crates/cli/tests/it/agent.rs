@@ -199,6 +199,42 @@ async fn a_token_is_withdrawn_and_an_agent_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_revokes_the_agent_replaces_by_itself() {
+    let running = Running::start();
+    let config = KeeperConfig {
+        provider: None,
+        issuer: Some("https://services.truphone.com/auth/realms/tru-staff".to_owned()),
+        follow_revocations: true,
+        ..config(&running)
+    };
+    let held = Held::start(&format!("[tokens.staff]\n{}", toml::to_string(&config).unwrap()));
+    let ask = || async {
+        let source = AgentSource::named(Agent::at(held.socket()), "staff");
+        source.token().await.unwrap().access_token().clone()
+    };
+    let metrics = || {
+        let output = Command::new("curl")
+            .args(["--silent", "http://agent/metrics", "--unix-socket"])
+            .arg(held.socket())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = ask().await;
+    // Each look is a process of its own.
+    let following = "tokenry_keeper_feed_following{keeper=\"staff\"} 1";
+    assert!((0..200).any(|_| metrics().contains(following)), "{}", metrics());
+    let output = tokenry(running.path(), &["client", "revoke", "truphone", "truphone"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let revoked = "tokenry_keeper_revoked_total{keeper=\"staff\"} 1";
+    assert!((0..200).any(|_| metrics().contains(revoked)), "{}", metrics());
+    assert!(ask().await != first);
+    let nobody = "tokenry_keeper_unauthorized_total{keeper=\"staff\",withdrawn=\"yes\"} 0";
+    assert!(metrics().contains(nobody), "{}", metrics());
+    assert!(held.log().contains("token revoked by its issuer"), "{}", held.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_user_gets_what_is_allowed_by_the_operating_systems_word() {
     const NOBODY: u32 = 65534;
     if tokenry_client::agent::own_user() != 0 {

@@ -25,6 +25,7 @@ mod nginx;
 mod output;
 mod proxy;
 mod recovery;
+mod revoked;
 mod run;
 mod running;
 mod secrets;

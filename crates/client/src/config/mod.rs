@@ -22,6 +22,7 @@
 //! dpop = true                                            # RFC 9449
 //! dpop_key = "file:/etc/billing/dpop.pem"                # a key that outlives the process
 //! refresh_token_file = "/var/lib/billing/refresh_token"
+//! follow_revocations = true                              # another token as soon as the issuer says that one is revoked
 //! api_hosts = ["api.example"]                            # where tokens may go, instead of where the provider says
 //! cacert = "/etc/ssl/private-ca.pem"
 //! connect_to = ["auth.example:443:127.0.0.1:8443"]       # as curl has it
@@ -118,6 +119,9 @@ pub struct KeeperConfig {
     /// Where the refresh token outlives the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token_file: Option<PathBuf>,
+    /// Whether it follows what the issuer revokes; see [`KeeperBuilder::follow_revocations`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follow_revocations: bool,
     /// Where tokens may go, instead of where the provider says; see [`AllowedHosts`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub api_hosts: Vec<String>,
@@ -182,6 +186,9 @@ impl KeeperConfig {
         }
         if let Some(path) = &self.refresh_token_file {
             builder = builder.refresh_token_file(path);
+        }
+        if self.follow_revocations {
+            builder = builder.follow_revocations();
         }
         Ok(match &self.dpop_key {
             Some(source) => builder.dpop_key(key::read("dpop_key", source, None).await?),

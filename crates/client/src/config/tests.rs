@@ -29,6 +29,7 @@ async fn each_way_to_prove_a_client_makes_a_keeper() {
     for toml in [
         format!("{url}client_id = 'a'\nclient_secret = 'file:/s'"),
         format!("{url}client_id = 'a'\nclient_secret = ['file:/s', 'env:SECOND']"),
+        format!("{url}client_id = 'a'\nclient_secret = 'file:/s'\nfollow_revocations = true"),
         format!(
             "{url}client_id = 'a'\nassertion = 'file:/token'\nresource = 'https://api.example'"
         ),
@@ -43,9 +44,11 @@ async fn each_way_to_prove_a_client_makes_a_keeper() {
             key.display()
         ),
     ] {
+        let follows = toml.contains("follow_revocations");
         let keeper =
             config(&toml).build().await.map_err(|error| format!("{toml}: {error}")).unwrap();
         assert_eq!(keeper.phase(), crate::machine::Phase::Empty);
+        assert_eq!(keeper.metrics().feed.is_some(), follows);
     }
 }
 

@@ -99,6 +99,7 @@ fn a_file_that_contradicts_itself_is_told_where() {
     }
     for (top, what) in [
         ("rate_limit_reset = \"x y\"", "not a header"),
+        ("revocation_feed_url = \"http://as.example/f\"", "needs an https URL"),
         ("[assertion]\naudience = \"everybody\"", "everybody"),
         ("[assertion]\naudiense = \"issuer\"", "audiense"),
         ("[assertion]\ntyp = \"jwt\"", "jwt"),
@@ -200,6 +201,20 @@ fn row_270_a_file_can_say_the_issuer_and_that_clients_have_keys() {
     assert_eq!(provider.client_authentication(), ClientAuthentication::PrivateKeyJwt);
     let bit = provider.environment("bit").unwrap();
     assert_eq!(bit.issuer(), Some("https://services-bit.truphone.com/auth"));
+}
+
+#[test]
+fn a_file_can_say_where_the_revocation_feed_is() {
+    let text = include_str!("../../providers/truphone.toml").replacen(
+        "[obtain]",
+        "revocation_feed_url = \"https://{host}/feed\"\n\n[obtain]",
+        1,
+    );
+    let provider = Provider::from_toml(&text).unwrap();
+    assert_eq!(provider.revocation_feed_url().unwrap(), "https://services.truphone.com/feed");
+    let bit = provider.environment("bit").unwrap();
+    assert_eq!(bit.revocation_feed_url().unwrap(), "https://services-bit.truphone.com/feed");
+    assert_eq!(Provider::named("truphone").unwrap().revocation_feed_url(), None);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! provider = "truphone"
 //! client_id = "billing"
 //! client_secret = "file:billing.secret"
+//! follow_revocations = true              # another token as soon as the issuer says that one is revoked
 //! allow_users = ["billing"]
 //! allow_groups = []
 //! ```

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokenry_client::proxy::{Counts, Proxy};
-use tokenry_client::{Keeper, KeeperMetrics};
+use tokenry_client::{FeedMetrics, FeedState, Keeper, KeeperMetrics};
 
 use crate::commands::figures::{Count, counters};
 
@@ -52,6 +52,49 @@ const OF_KEEPERS: [Count<KeeperMetrics>; 6] = [
     }),
 ];
 
+const OF_FEEDS: [Count<FeedMetrics>; 3] = [
+    ("keeper_feed_reconnects", "How often the revocation feed was asked for again", |f| {
+        f.reconnects
+    }),
+    ("keeper_feed_received", "Revocations received", |f| f.received),
+    ("keeper_tokens_revoked", "Tokens ended by the revocation feed", |f| f.revoked),
+];
+
+/// Of the keepers that follow the revocation feed of their issuer.
+fn feeds(
+    encoder: &mut DescriptorEncoder<'_>,
+    keepers: &[([(&str, &str); 1], KeeperMetrics)],
+) -> Result<(), fmt::Error> {
+    let following = keepers.iter().filter_map(|(labels, metrics)| Some((*labels, metrics.feed?)));
+    let feeds: Vec<_> = following.collect();
+    if feeds.is_empty() {
+        return Ok(());
+    }
+    counters(encoder, &OF_FEEDS, &feeds)?;
+    let help = "Whether all that was revoked is known";
+    gauge(encoder, "keeper_feed_following", help, &feeds, |feed| {
+        f64::from(u8::from(feed.state == FeedState::Following))
+    })?;
+    let help = "For how long something may have been missed, while the token is used";
+    gauge(encoder, "keeper_feed_behind_seconds", help, &feeds, |feed| {
+        feed.behind_for.unwrap_or_default().as_secs_f64()
+    })
+}
+
+fn gauge<T>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    of: &[([(&str, &str); 1], T)],
+    read: impl Fn(&T) -> f64,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in of {
+        ConstGauge::new(read(value)).encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let proxies: Vec<_> = self
@@ -68,11 +111,9 @@ impl Collector for Figures {
         counters(&mut encoder, &OF_KEEPERS, &keepers)?;
         let help = "For how long the token is good, 0 if there is none";
         let name = "keeper_token_good_for_seconds";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, metrics) in &keepers {
-            let seconds = metrics.good_for.unwrap_or_default().as_secs_f64();
-            ConstGauge::new(seconds).encode(family.encode_family(labels)?)?;
-        }
-        Ok(())
+        gauge(&mut encoder, name, help, &keepers, |metrics| {
+            metrics.good_for.unwrap_or_default().as_secs_f64()
+        })?;
+        feeds(&mut encoder, &keepers)
     }
 }

@@ -5,6 +5,7 @@
 //! issuer = "https://auth.example"
 //! client_id = "orders"
 //! client_secret = "file:/run/secrets/orders"
+//! follow_revocations = true             # another token as soon as the issuer says that one is revoked
 //!
 //! [[upstream]]                          # a reverse proxy
 //! listen = ["127.0.0.1:9000", "unix:/run/tokenry/orders.sock"]

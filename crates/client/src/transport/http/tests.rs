@@ -144,6 +144,44 @@ async fn nothing_is_sent_in_the_clear() {
     );
 }
 
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_read_as_it_arrives_and_no_redirect_is_followed() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    // It breaks off within a chunk.
+    let (ca, address) = server(format!("{head}3\r\nabc\r\n2\r\nde\r\nff\r\nfg")).await;
+    let transport = trusting(&ca, address).body_limit(1).build().unwrap();
+    let response = transport.open(request("https://as.example/feed")).await.unwrap();
+    let (mut body, mut read) = (response.into_body(), Vec::new());
+    let error = loop {
+        match body.next().await {
+            Ok(piece) => read.extend(piece.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(read, b"abcdefg");
+    assert!(matches!(error, TransportError::Broken { .. }), "{error}");
+
+    let (ca, address) = server(format!("{head}3\r\nabc\r\n0\r\n\r\n")).await;
+    let transport = trusting(&ca, address).build().unwrap();
+    let mut body = transport.open(request("https://as.example/feed")).await.unwrap().into_body();
+    assert_eq!(body.next().await.unwrap().as_deref(), Some(&b"abc"[..]));
+    assert_eq!(body.next().await.unwrap(), None);
+
+    let answer = "HTTP/1.1 307 Temporary Redirect\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n";
+    let (ca, address) = server(answer).await;
+    let transport = trusting(&ca, address).build().unwrap();
+    let response = transport.open(request("https://as.example/feed")).await.unwrap();
+    assert_eq!(response.status().as_u16(), 307);
+    assert_eq!(
+        transport.open(request("http://as.example/feed")).await.map(|_| ()).unwrap_err(),
+        TransportError::InTheClear { url: "http://as.example".to_owned() }
+    );
+    let (other, _) = server("").await;
+    let transport = trusting(&other, address).build().unwrap();
+    let error = transport.open(request("https://as.example/feed")).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, TransportError::Connect { .. }), "{error}");
+}
+
 #[test]
 fn a_file_without_a_certificate_is_an_error() {
     let error = HttpTransport::builder().root_certificates(b"nothing here").unwrap_err();
