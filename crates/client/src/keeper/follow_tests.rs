@@ -583,6 +583,18 @@ async fn a_machine_that_was_suspended_asks_anew() {
     pass(6 * SECOND).await;
     assert_eq!((line.is_closed(), feed.count() > 1), (true, true));
     assert_eq!(feed.opened()[1].cursor(), Some("1-7"));
+
+    // What was on its way meanwhile, and is there first, says nothing of now.
+    let line = feed.stream();
+    while !feed.script().next.is_empty() {
+        pass(SECOND).await;
+    }
+    pass(SECOND).await;
+    line.current(2).await;
+    assert_eq!(metrics(&keeper).state, FeedState::Following);
+    slept.store(1200, Ordering::Relaxed);
+    line.current(3).await;
+    assert_eq!((line.is_closed(), metrics(&keeper).state), (true, FeedState::Behind));
 }
 
 /// Uses the keeper for so long.
