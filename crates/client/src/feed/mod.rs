@@ -24,7 +24,7 @@ pub enum FeedError {
     /// There is none: the issuer's metadata name none, or there is nothing at the address. It is looked for every few minutes.
     #[error("the issuer has no revocation feed")]
     NoFeed,
-    /// The issuer does not know the client, or does not let it follow. It is asked again after a minute.
+    /// The issuer does not know the client, or does not let it follow. It is asked again after pauses that grow to a minute.
     #[error("the issuer does not let this client follow the feed: status {status}")]
     NotAllowed {
         /// The HTTP status.
