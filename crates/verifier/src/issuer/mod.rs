@@ -87,6 +87,11 @@ impl Issuer {
     pub(crate) async fn look_up(&self, found: &Found, now: Timestamp) -> Result<Found, Rejection> {
         let Some(lists) = &self.status_lists else { return Ok(found.clone()) };
         let believed = lists.look_up(found.token.claims(), now).await?;
+        // It may have been revoked while its list was waited for.
+        let kid = found.key.as_ref().and_then(|key| key.kid());
+        if self.revocations.covers(&marks(&found.token, kid), now) {
+            return Err(Rejection::Revoked);
+        }
         let good = found.good.start.max(believed.start)..found.good.end.min(believed.end);
         Ok(Found { good, ..found.clone() })
     }

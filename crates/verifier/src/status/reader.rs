@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenry_core::jose::claims::{Claims, ClaimsError, typ_is};
+use tokenry_core::jose::claims::{Claims, ClaimsError};
 use tokenry_core::jose::jws::{Compact, JwsError};
-use tokenry_core::status_list::{StatusListError, StatusListToken, TYP};
+use tokenry_core::status_list::{StatusListError, StatusListToken};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -45,9 +45,6 @@ impl Reader {
         let text = std::str::from_utf8(&body).map_err(|_| JwsError::NotBase64Url)?;
         let token = Compact::parse_up_to(text.trim_ascii(), MAX_LIST_LEN)?;
         let header = token.header();
-        if !typ_is(header.typ(), TYP) {
-            return Err(StatusListError::Type.into());
-        }
         if !self.policy.algorithms.contains(&header.algorithm()) {
             return Err(Trouble::Algorithm);
         }

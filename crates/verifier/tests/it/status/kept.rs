@@ -97,6 +97,17 @@ async fn row_193_a_revocation_ends_tokens_that_are_remembered_with_the_next_fetc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_while_its_list_is_waited_for_is_refused() {
+    let house = House::with(&[]).await;
+    house.lists.delay(SECOND);
+    let (verifier, token) = (house.verifier.clone(), house.token(0));
+    let asked = tokio::spawn(async move { verifier.verify(&token, verifier.now()).await });
+    settle().await;
+    house.verifier.refuse("j-1", house.verifier.now() + SECOND * 100).unwrap();
+    assert_eq!(asked.await.unwrap(), Err(Rejection::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_193_a_suspended_token_is_good_again_with_its_list() {
     let house = House::with(&[5]).await;
     let token = house.token(5);
