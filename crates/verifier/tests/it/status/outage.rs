@@ -43,6 +43,21 @@ async fn row_193_an_outage_is_invisible_until_the_list_expires_and_then_503() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_193_a_clock_that_is_set_back_makes_no_list_last_longer() {
+    let house = House::with(&[]).await;
+    let token = house.token(0);
+    let start = house.verifier.now();
+    assert_eq!(house.ask(&token).await, Ok(()));
+    house.lists.reply(Reply::Down);
+    sleep(SECOND * 300).await;
+    assert!(house.verifier.verify(&token, start + SECOND).await.is_ok());
+    house.verifier.forget_all();
+    sleep(SECOND * 11).await;
+    let asked = house.verifier.verify(&token, start + SECOND).await;
+    assert!(is_unavailable(&asked.map(drop)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_193_while_a_list_is_old_tokens_are_remembered_for_moments() {
     let house = House::with(&[]).await;
     let token = house.token(0);
