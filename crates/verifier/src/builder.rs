@@ -280,7 +280,9 @@ pub enum BuildError {
     #[error("no Tokio runtime")]
     NoRuntime,
     /// Two issuers (named) are to be asked about tokens that only they can read, and no prefix says whose one is.
-    #[error("opaque_prefix must tell the tokens of `{0}` from those of `{1}`")]
+    #[error(
+        "it cannot be told whose an opaque token is, that of `{0}` or of `{1}`: both need an opaque_prefix of their own"
+    )]
     OpaquePrefix(String, String),
     /// Two issuers of one name (given).
     #[error("the issuer `{0}` is named twice")]

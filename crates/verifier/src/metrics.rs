@@ -62,6 +62,8 @@ pub struct VerifierMetrics {
 pub struct IssuerMetrics {
     /// Its name.
     pub issuer: String,
+    /// Whether anything can be said about its tokens now; see [`Verifier::is_ready`](crate::Verifier::is_ready).
+    pub ready: bool,
     /// How many keys there are to verify with; 0 also where they are too old to be used.
     pub keys: usize,
     /// How many fetches of its keys have ended.

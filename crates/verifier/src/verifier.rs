@@ -274,8 +274,8 @@ impl Verifier {
         self.inner.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref())
     }
 
-    /// Whether there are keys of every issuer to verify with, and nothing is [refused](crate::WhenBehind::Refuse) because
-    /// a revocation feed was lost; for a health check.
+    /// Whether there are keys of every issuer to verify with, nothing is [refused](crate::WhenBehind::Refuse) because a
+    /// revocation feed was lost, and whoever is asked about each token has answered lately; for a health check.
     pub fn is_ready(&self) -> bool {
         self.inner.issuers.iter().all(Issuer::is_ready)
     }

@@ -138,15 +138,19 @@ impl Standing {
             known.cursor = cursor;
         }
         known.reached = true;
-        known.current_at = Some(now);
+        let is_first = known.current_at.replace(now).is_none();
         known.heard_at = Instant::now();
         known.next_try = None;
         self.behind_since.send_if_modified(|since| since.take().is_some());
         if self.overdue.swap(false, Ordering::AcqRel) {
             self.epoch.move_on();
         }
-        if known.told.take().is_some() {
-            info!(issuer = self.issuer, "the revocation feed is followed again");
+        match (known.told.take(), is_first) {
+            (_, true) => info!(issuer = self.issuer, "the revocation feed is followed"),
+            (Some(_), false) => {
+                info!(issuer = self.issuer, "the revocation feed is followed again")
+            }
+            (None, false) => {}
         }
     }
 

@@ -15,6 +15,9 @@ use crate::keys::FetchError;
 /// Metadata of big providers have about 5 KiB.
 const MAX_METADATA_LEN: usize = 64 * 1024;
 
+/// How much of another issuer's name is repeated in an error: as much as names have.
+const MAX_NAMED: usize = 200;
+
 /// How long an address from the metadata is used. Addresses hardly ever change; who fails with one asks again at once.
 const DISCOVERY_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -92,7 +95,10 @@ fn read(metadata: &[u8], issuer: &str) -> Result<Metadata, FetchError> {
     // RFC 8414 §3.3: "The "issuer" value returned MUST be identical to the authorization server's issuer
     // identifier value". Otherwise one issuer could have its keys taken for another's.
     if metadata.issuer != issuer {
-        return Err(FetchError::Metadata("they are of another issuer".to_owned()));
+        let named: String =
+            metadata.issuer.chars().take(MAX_NAMED).flat_map(char::escape_debug).collect();
+        let text = format!("they are of `{named}`, and not of `{issuer}`");
+        return Err(FetchError::Metadata(text));
     }
     Ok(metadata)
 }
@@ -141,6 +147,8 @@ mod tests {
         for issuer in ["https://h", "https://h/a/", "https://H/a", "https://h/A"] {
             assert!(matches!(read(metadata, issuer), Err(FetchError::Metadata(_))), "{issuer}");
         }
+        let slash = read(metadata, "https://h/a/").unwrap_err().to_string();
+        assert!(slash.ends_with("they are of `https://h/a`, and not of `https://h/a/`"), "{slash}");
         for bad in ["", "{}", r#"{"issuer":"https://h/a"}"#] {
             assert!(read(bad.as_bytes(), "https://h/a").is_err(), "{bad}");
         }

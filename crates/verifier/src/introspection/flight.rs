@@ -295,7 +295,12 @@ impl Flights {
             asked: read(&self.asked),
             failed: read(&self.failed),
             spared: read(&self.spared),
+            failing: self.health.is_failing(),
         }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.health.is_paused()
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {

@@ -70,6 +70,16 @@ impl Health {
         state.failures == 1
     }
 
+    /// Whether the last question had no answer.
+    pub(super) fn is_failing(&self) -> bool {
+        self.state().failures > 0
+    }
+
+    /// Whether it is in a pause. After it somebody has to be let ask, or nobody would ever know that there are answers.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state().paused_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic; and if it did, every state of these fields is a good one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,13 +102,16 @@ mod tests {
         }
         for secs in [1, 2, 4, 8, 10, 10] {
             assert_eq!(health.admit().unwrap_err(), SECOND * secs);
+            assert!(health.is_paused() && health.is_failing());
             advance(SECOND * secs).await;
+            assert!(!health.is_paused() && health.is_failing());
             let one = health.admit().unwrap();
             assert_eq!(health.admit().unwrap_err(), SECOND, "one at a time");
             assert!(!health.failed(one));
         }
         advance(SECOND * 10).await;
         assert!(health.answered(health.admit().unwrap()));
+        assert!(!health.is_paused() && !health.is_failing());
         assert!(!health.answered(health.admit().unwrap()));
         assert!(health.failed(health.admit().unwrap()), "forgotten with the first answer");
     }

@@ -46,6 +46,8 @@ pub struct IntrospectionMetrics {
     pub failed: u64,
     /// How many times it was not asked because a token had been found bad only just before.
     pub spared: u64,
+    /// Whether the last time came to nothing.
+    pub failing: bool,
 }
 
 /// What of its issuer an introspection needs.
@@ -110,6 +112,11 @@ impl Introspection {
     /// The same for all tokens.
     pub(crate) fn forget_all(&self) {
         self.flights.forget_all();
+    }
+
+    /// Whether the issuer is left alone now because it has not answered.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.flights.is_paused()
     }
 
     pub(crate) fn metrics(&self) -> IntrospectionMetrics {

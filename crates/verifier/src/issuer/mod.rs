@@ -157,6 +157,7 @@ impl Issuer {
         let (key_fetches, key_fetches_failed) = self.keys.fetches();
         IssuerMetrics {
             issuer: self.policy.issuer.clone(),
+            ready: self.is_ready(),
             keys: self.keys.current().map_or(0, |keys| keys.len()),
             key_fetches,
             key_fetches_failed,
@@ -175,7 +176,9 @@ impl Issuer {
 
     /// Whether anything can be said about tokens.
     pub(crate) fn is_ready(&self) -> bool {
-        self.keys.current().is_some() && (self.must_confirm() || self.admit().is_ok())
+        let can_ask = || self.introspection.as_ref().is_some_and(|it| !it.is_paused());
+        let is_sure = if self.must_confirm() { can_ask() } else { self.admit().is_ok() };
+        self.keys.current().is_some() && is_sure
     }
 
     /// Whether a token that was found good before still is, apart from what it says itself: its key is still published,
