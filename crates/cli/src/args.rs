@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands::token::TokenFormat;
 #[cfg(unix)]
@@ -18,7 +18,6 @@ use crate::commands::{
     name = "tokenry",
     version,
     propagate_version = true,
-    disable_help_subcommand = true,
     after_help = "Exit codes: 0 done, 1 something is wrong (and says what), 2 the command line is wrong."
 )]
 pub(crate) struct Arguments {
@@ -31,7 +30,7 @@ pub(crate) struct Arguments {
 /// What every command takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// How this process runs.
+    /// The settings of the server and its store.
     #[arg(
         long,
         short,
@@ -60,7 +59,7 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// For people.
     Text,
-    /// One JSON object; one per line from `demo`, which has much to say.
+    /// One JSON object, for programs.
     Json,
     /// A token for another program, in its way. Only `tokenry token` has these: it has an `--output` of its own, whose
     /// values clap hands up to this one.
@@ -68,16 +67,45 @@ pub(crate) enum Format {
     Token(TokenFormat),
 }
 
+/// The command line for clap.
+///
+/// `--config` is global: it stands before a command as well as after it. What it is to some commands, they say here.
+pub(crate) fn command() -> clap::Command {
+    let config = |help: &'static str| {
+        let parser = clap::value_parser!(PathBuf);
+        let file = clap::Arg::new("config").long("config").short('c').value_name("FILE");
+        file.value_parser(parser).help(help).hide(help.is_empty()).global(true)
+    };
+    OWN_CONFIG.into_iter().fold(Arguments::command(), |command, (name, help)| {
+        match command.find_subcommand(name) {
+            Some(_) => command.mut_subcommand(name, |it| it.arg(config(help))),
+            // Not on this operating system.
+            None => command,
+        }
+    })
+}
+
+/// The commands that read no `tokenry.toml`, and what `--config` is to them: nothing, where that is empty.
+const OWN_CONFIG: [(&str, &str); 10] = [
+    ("verify", "The file that says whose tokens are good, and all else"),
+    ("proxy", "The file with listeners, upstreams and tokens, instead of arguments"),
+    ("agent", "The file with the tokens that the agent has by name"),
+    ("token", ""),
+    ("curl", ""),
+    ("exec", ""),
+    ("doctor", ""),
+    ("invalidate", ""),
+    ("demo", ""),
+    ("completions", ""),
+];
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the authorization server.
+    // What has no line here says at length what it does where its arguments are: a line would stand instead.
     Serve(serve::Arguments),
-    /// Makes a new installation: configuration, master key, certificates, database and a first realm file.
     Init(init::Arguments),
-    /// Looks whether configuration, store, master key, certificates and realm files are good.
     Check(check::Arguments),
-    /// Makes what realm files declare so: prints the plan, then carries it out.
     Apply(apply::Arguments),
     /// Lists and removes realms; `apply` makes and changes them.
     #[command(subcommand)]
@@ -90,26 +118,17 @@ pub(crate) enum Command {
     User(user::Command),
     /// Obtains an access token and prints it.
     Token(token::Arguments),
-    /// Runs curl with an access token.
     Curl(curl::Arguments),
-    /// Runs a command with an access token in a file, which is kept fresh for as long as the command runs.
     #[cfg(unix)]
     Exec(exec::Arguments),
-    /// Obtains an access token, and says step by step what is wrong with it, if anything is.
     Doctor(doctor::Arguments),
-    /// Holds tokens for all processes of this machine, so that they are one client to the server.
     #[cfg(unix)]
     Agent(agent::Arguments),
-    /// Withdraws a token that the agent holds: whoever asks next gets another.
     #[cfg(unix)]
     Invalidate(invalidate::Arguments),
-    /// Passes requests on with a fresh token, for programs that cannot get one.
     Proxy(proxy::Arguments),
-    // Its arguments say what it does, at length.
     Verify(verify::Arguments),
-    /// Shows how tokens are issued, kept fresh and checked: real requests on this machine, for 20 seconds.
     Demo(demo::Arguments),
-    /// Prints completions for a shell.
     Completions(completions::Arguments),
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
-    let mut command = crate::args::Arguments::command();
+    let mut command = crate::args::command();
     clap_complete::generate(arguments.shell, &mut command, "tokenry", &mut script);
     let script = String::from_utf8_lossy(&script);
     // A script is a script, whatever answers otherwise look like.

@@ -25,8 +25,10 @@ const REALM: &str = include_str!("init/realm.toml");
 /// As many names as a certificate for development needs, and fewer than make it too large for a handshake.
 const MAX_HOSTS: usize = 100;
 
-/// Makes a new installation in a directory: tokenry.toml, master.key, a realm file to begin with, a certificate for
-/// localhost with an authority of its own (ca.pem), and an empty database. Nothing that exists is overwritten.
+/// Makes a new installation: configuration, master key, certificates, database and a first realm file.
+///
+/// In a directory: tokenry.toml, master.key, a realm file to begin with, a certificate for localhost with an authority of
+/// its own (ca.pem), and an empty database. Nothing that exists is overwritten.
 ///
 /// With --store only the empty store is made that an existing configuration (--config) names.
 #[derive(Args, Debug)]

@@ -31,9 +31,9 @@ pub(crate) mod verify;
 
 use std::process::ExitCode;
 
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Arguments, ClientCommand, Command, Format};
 use crate::config::LogFormat;
@@ -62,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn read_arguments() -> Result<Arguments, clap::Error> {
-    let matches = Arguments::command().try_get_matches()?;
+    let matches = crate::args::command().try_get_matches()?;
     let mut arguments = Arguments::from_arg_matches(&matches)?;
     let innermost =
         std::iter::successors(Some(&matches), |m| m.subcommand().map(|(_, m)| m)).last();
