@@ -19,6 +19,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -34,18 +35,30 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// What is told.
 pub(super) struct Figures {
     registry: Registry,
-    is_well: Box<dyn Fn() -> bool + Send + Sync>,
+    ready: Option<Box<dyn Fn() -> Readiness + Send + Sync>>,
+}
+
+/// Whether the process can do now what it is there for, and how it stands with each thing that takes.
+pub(super) struct Readiness {
+    pub(super) is_ready: bool,
+    pub(super) body: Value,
 }
 
 impl Figures {
-    /// These metrics, and whether the process can do what it is there for.
-    pub(super) fn new(
-        metrics: impl Collector,
-        is_well: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
+    /// These metrics. `/health` says that the process answers, and nothing else: who restarts it because an issuer is down
+    /// has no more keys than before.
+    pub(super) fn new(metrics: impl Collector) -> Self {
         let mut registry = Registry::with_prefix("tokenry");
         registry.register_collector(Box::new(metrics));
-        Self { registry, is_well: Box::new(is_well) }
+        Self { registry, ready: None }
+    }
+
+    /// Tells at `/ready`, too, whether the process can do what it is there for.
+    pub(super) fn with_readiness(
+        self,
+        ready: impl Fn() -> Readiness + Send + Sync + 'static,
+    ) -> Self {
+        Self { ready: Some(Box::new(ready)), ..self }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -57,19 +70,30 @@ impl Figures {
                 let _ = encode(&mut text, &self.registry);
                 (StatusCode::OK, OPEN_METRICS, text)
             }
-            (&Method::GET, "/health") if (self.is_well)() => {
-                (StatusCode::OK, "text/plain", "ok\n".to_owned())
-            }
-            (&Method::GET, "/health") => {
-                (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned())
-            }
-            _ => (StatusCode::NOT_FOUND, "text/plain", "see /health and /metrics\n".to_owned()),
+            (&Method::GET, "/health") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+            (&Method::GET, "/ready") => match &self.ready {
+                Some(ready) => ready().answer(),
+                None => nothing("/health and /metrics"),
+            },
+            _ if self.ready.is_some() => nothing("/health, /ready and /metrics"),
+            _ => nothing("/health and /metrics"),
         };
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     }
+}
+
+impl Readiness {
+    fn answer(self) -> (StatusCode, &'static str, String) {
+        let status = if self.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, "application/json", format!("{}\n", self.body))
+    }
+}
+
+fn nothing(instead: &str) -> (StatusCode, &'static str, String) {
+    (StatusCode::NOT_FOUND, "text/plain", format!("see {instead}\n"))
 }
 
 /// Answers until `shutdown` is done.

@@ -254,7 +254,7 @@ async fn until_told_to_end(
         plan.fronts.iter().map(|front| (front.name.clone(), front.proxy.clone())).collect();
     let admin = admin.and_then(Bound::into_tcp).map(|listener| {
         let metrics = admin::Figures { proxies, keepers: plan.keepers };
-        tokio::spawn(figures::serve(listener, Figures::new(metrics, || true), shutdown()))
+        tokio::spawn(figures::serve(listener, Figures::new(metrics), shutdown()))
     });
     let signal = tokio::spawn(async move {
         signals.next().await;

@@ -113,10 +113,14 @@ impl Verify {
     }
 
     pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Self {
+        Self::run_at("debug", folder, arguments)
+    }
+
+    fn run_at(log_level: &str, folder: &Path, arguments: &[&str]) -> Self {
         let log = std::fs::File::create(folder.join("verify.log")).unwrap();
         let mut child = crate::run::command(folder, &["verify", "--output", "json"])
             .args(arguments)
-            .env("TOKENRY_LOG", "debug")
+            .env("TOKENRY_LOG", log_level)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -266,6 +270,7 @@ async fn each_proxy_is_answered_about_the_request_that_it_was_asked() {
         let answer = ask("GET", "/orders/7?a=b", &good);
         assert_eq!(answer.status, 200, "{kind}: {answer:?}");
         for (name, value) in [
+            ("X-Token-Issuer", ISSUER),
             ("X-Token-Subject", "alice"),
             ("X-Token-Client", "shop"),
             ("X-Token-Scope", "orders orders:read"),
@@ -330,6 +335,8 @@ async fn what_the_proxy_does_not_say_is_not_taken_from_the_client() {
         Answer::of(TcpStream::connect(verify.admin.unwrap()).unwrap(), &format!("GET {path}"), &[])
     };
     assert_eq!(admin("/health").status, 200);
+    let ready = admin("/ready");
+    assert_eq!((ready.status, ready.one("Content-Type")), (200, "application/json"));
     let metrics = admin("/metrics").body;
     for line in [
         "tokenry_verify_requests_total{status=\"400\"} 2",
@@ -393,6 +400,60 @@ async fn tokens_of_several_issuers_are_good_each_by_its_own_keys() {
     assert_eq!(ask(one.token(json!({ "iss": "https://third.example" }))), 401);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_says_of_each_issuer_whether_its_tokens_can_be_let_in() {
+    let (up, down) = (Issuer::start().await, Issuer::unreachable());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "sesame").unwrap();
+    // Its feed is nowhere, so that nobody knows what was revoked.
+    let lost = "[issuers.feed]\nclient_id = \"api\"\nclient_secret = { file = \"secret\" }\nendpoint = \"http://127.0.0.1:1/\"\nwhen_behind = \"refuse\"\n";
+    let other = format!(
+        "[[issuers]]\nissuer = \"https://other.example\"\naudiences = [\"b\"]\njwks_uri = \"{}\"\nallow_plain_http = true\n",
+        down.jwks_uri
+    );
+    for (more, is_ready) in [(other.clone(), true), (format!("{lost}{other}"), false)] {
+        let verify = Verify::start(folder.path(), &up.config("envoy", &more));
+        let good = format!("Bearer {}", up.token(json!({})));
+        let status = verify.ask("GET /", &[("Authorization", &good)]).status;
+        assert_eq!(status, if is_ready { 200 } else { 503 });
+        let admin = |path: &str| {
+            let stream = TcpStream::connect(verify.admin.unwrap()).unwrap();
+            Answer::of(stream, &format!("GET {path}"), &[])
+        };
+        assert_eq!(admin("/health").status, 200, "it answers, and is not to be restarted");
+        let answer = admin("/ready");
+        assert_eq!(answer.status, if is_ready { 200 } else { 503 }, "{answer:?}");
+        let told: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(told["ready"], is_ready);
+        let [first, second] = told["issuers"].as_array().unwrap().as_slice() else { panic!() };
+        assert_eq!((&first["issuer"], &first["ready"]), (&json!(ISSUER), &json!(is_ready)));
+        assert_eq!(first["feed"], if is_ready { json!(null) } else { json!("lost") });
+        assert_eq!((&second["ready"], &second["keys"]), (&json!(false), &json!(0)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_tokens_do_not_fill_the_log_and_are_counted() {
+    let issuer = Issuer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("verify.toml"), issuer.config("envoy", "")).unwrap();
+    let verify = Verify::run_at("info", folder.path(), &["--config", "verify.toml"]);
+    let long_ago = format!("Bearer {}", issuer.token(json!({ "exp": 1_700_000_000 })));
+    assert_eq!(verify.ask("GET /", &[("Authorization", &long_ago)]).status, 401);
+    for _ in 0..200 {
+        assert_eq!(verify.ask("GET /", &[("Authorization", "Bearer garbage")]).status, 401);
+    }
+    assert_eq!(verify.end(), Some(0));
+    let log = std::fs::read_to_string(folder.path().join("verify.log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused = |line: &&Value| line["message"] == "refused";
+    let first = lines.iter().find(refused).unwrap();
+    assert_eq!((&first["jti"], &first["client"]), (&json!("j-1"), &json!("shop")), "{first}");
+    let written = lines.iter().filter(refused).count() as u64;
+    let counted = lines.iter().filter_map(|line| line["requests"].as_u64()).sum::<u64>();
+    assert!(written < 201 && written + counted == 201, "{written} lines and {counted} counted");
+}
+
 #[test]
 fn what_is_not_to_be_is_said_before_a_port_is_bound() {
     let place = crate::run::Place::empty();
@@ -402,8 +463,10 @@ fn what_is_not_to_be_is_said_before_a_port_is_bound() {
         all.push(listen);
         crate::run::run(crate::run::command(&place.path(""), &all), "")
     };
-    with("0.0.0.0:0").bad("whoever reaches it may try tokens");
-    place.run(["verify"]).bad("neither --issuer nor --config");
+    with("0.0.0.0:0").bad("is no address of this machine alone");
+    let nothing = place.run(["verify"]);
+    assert_eq!(nothing.code, Some(2));
+    assert!(nothing.err.contains("neither --issuer nor --config"), "{nothing:#?}");
     assert_eq!(place.run(["verify", "--issuer", ISSUER, "--audience", API]).code, Some(2));
     assert_eq!(place.run(["verify", "--issuer", ISSUER, "--proxy", "nginx"]).code, Some(2));
     place.write("verify.toml", "[proxy]\nkind = \"ngix\"\n[[rules]]\npath = \"/a/../b\"\n");

@@ -36,3 +36,5 @@ mod status_lists;
 mod store;
 mod subjects;
 mod tokens;
+#[cfg(unix)]
+mod verify_settings;

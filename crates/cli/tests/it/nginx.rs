@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenry_core::dpop::ProofKey;
 
-use crate::forward_auth::{API, Answer, Issuer, RULES, Verify, key, proof};
+use crate::forward_auth::{API, Answer, ISSUER, Issuer, RULES, Verify, key, proof};
 
 /// nginx, `tokenry verify` and an API, one behind the other.
 struct Chain {
@@ -25,11 +25,15 @@ struct Chain {
 impl Chain {
     /// `None` where there is no nginx, which is said, and is an error where the whole is tested.
     async fn start(issuer: Issuer, more: &str) -> Option<Self> {
+        Self::start_with(issuer, more, recipe("nginx")).await
+    }
+
+    async fn start_with(issuer: Issuer, more: &str, recipe: String) -> Option<Self> {
         let program = find("nginx")?;
         let folder = tempfile::tempdir().unwrap();
         let verify = Verify::start(folder.path(), &issuer.config("nginx", more));
         let api = start_api().await;
-        let server = recipe("nginx")
+        let server = with_certificate(folder.path(), &recipe)
             .replace("server 127.0.0.1:9180;", &format!("server {};", verify.address))
             .replace("http://127.0.0.1:8080", &format!("http://{api}"))
             .replace("listen 443 ssl;", "listen unix:nginx.sock;");
@@ -72,23 +76,43 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The recipe in a proxy's language.
-pub(crate) fn recipe(language: &str) -> String {
+/// The blocks of the documentation in a proxy's language.
+fn blocks(language: &str) -> Vec<String> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/forward-auth.md");
     let text = std::fs::read_to_string(document).unwrap();
-    text.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap().to_owned()
+    let start = format!("```{language}\n");
+    let blocks = text.split(&start).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Starts nginx and waits until it says that it has its sockets.
-fn start_nginx(program: &Path, folder: &Path, server: &str) -> Child {
-    let configuration = format!(
+/// The recipe in a proxy's language.
+pub(crate) fn recipe(language: &str) -> String {
+    blocks(language).remove(0)
+}
+
+/// The same with a certificate that is there.
+fn with_certificate(folder: &Path, recipe: &str) -> String {
+    crate::run::run(crate::run::command(folder, &["init", "tls"]), "").good();
+    let tls = folder.join("tls").display().to_string();
+    recipe
+        .replace("/etc/nginx/api.example.pem", &format!("{tls}/server.pem"))
+        .replace("/etc/nginx/api.example.key", &format!("{tls}/server.key"))
+}
+
+/// All that stands around a server.
+fn configuration(server: &str) -> String {
+    format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr notice;\n\
          events {{ worker_connections 256; }}\n\
          http {{ access_log off;\n\
          client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
          {server} }}\n"
-    );
-    std::fs::write(folder.join("nginx.conf"), configuration).unwrap();
+    )
+}
+
+/// Starts nginx and waits until it says that it has its sockets.
+fn start_nginx(program: &Path, folder: &Path, server: &str) -> Child {
+    std::fs::write(folder.join("nginx.conf"), configuration(server)).unwrap();
     let mut nginx = Command::new(program)
         .arg("-p")
         .arg(folder)
@@ -141,6 +165,7 @@ async fn the_api_behind_nginx_is_told_whose_token_it_is_and_not_what_the_client_
         let authorization = format!("Bearer {token}");
         let headers = [
             ("Authorization", authorization.as_str()),
+            ("X-Token-Issuer", "https://evil.example"),
             ("X-Token-Subject", "root"),
             ("X-Token-Subject", "root"),
             ("x-token-client", "root"),
@@ -153,6 +178,7 @@ async fn the_api_behind_nginx_is_told_whose_token_it_is_and_not_what_the_client_
     };
     let answer = lies(&chain.issuer.token(json!({})), "GET /orders/7?a=%20b");
     assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(got(&answer, "x-token-issuer"), [ISSUER]);
     assert_eq!(got(&answer, "x-token-subject"), ["alice"]);
     assert_eq!(got(&answer, "x-token-client"), ["shop"]);
     assert_eq!(got(&answer, "x-token-scope"), ["orders orders:read"]);
@@ -276,7 +302,7 @@ async fn a_token_bound_to_a_key_passes_nginx_with_a_proof_for_the_address_that_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_keys_nginx_answers_503_and_without_anybody_to_ask_500() {
+async fn without_keys_or_anybody_to_ask_nginx_answers_503_and_when_to_come_again() {
     let Some(mut chain) = Chain::start(Issuer::unreachable(), "").await else { return };
     let token = chain.issuer.token(json!({}));
     let answer = chain.send_with("GET /orders", &token);
@@ -285,5 +311,58 @@ async fn without_keys_nginx_answers_503_and_without_anybody_to_ask_500() {
     assert!(answer.all("WWW-Authenticate").is_empty());
     drop(chain.verify.take());
     let answer = chain.send_with("GET /orders", &token);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.one("Retry-After").parse::<u64>().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_does_not_say_what_it_was_asked_is_answered_500() {
+    let broken =
+        recipe("nginx").replace("proxy_set_header        X-Original-URI    $request_uri;", "");
+    let Some(chain) = Chain::start_with(Issuer::start().await, "", broken).await else { return };
+    let answer = chain.send_with("GET /orders", &chain.issuer.token(json!({})));
     assert_eq!(answer.status, 500, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preflight_passes_without_a_token_and_without_what_a_client_says_of_one() {
+    let [recipe, lines, location] = &blocks("nginx")[..] else { panic!("three blocks") };
+    let recipe =
+        recipe.replace("    location / {\n", &format!("{location}\n    location / {{\n{lines}\n"));
+    let Some(chain) = Chain::start_with(Issuer::start().await, RULES, recipe).await else { return };
+    let lies = [("Authorization", "Bearer x"), ("X-Token-Subject", "root"), ("X-Token-Scope", "a")];
+    let answer = chain.send("OPTIONS /orders", &lies);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for name in ["authorization", "x-token-subject", "x-token-scope"] {
+        assert!(got(&answer, name).is_empty(), "{answer:?}");
+    }
+    assert_eq!(chain.send("GET /orders", &[]).status, 401);
+    let good = chain.issuer.token(json!({}));
+    assert_eq!(chain.send_with("GET /orders", &good).status, 200);
+    assert_eq!(chain.send_with("POST /orders", &good).status, 403);
+}
+
+#[test]
+fn the_recipe_loads_as_it_stands() {
+    let Some(program) = find("nginx") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("nginx.sock").display().to_string();
+    let server = with_certificate(folder.path(), &recipe("nginx"))
+        .replace("listen 443 ssl;", &format!("listen unix:{socket} ssl;"));
+    std::fs::write(folder.path().join("nginx.conf"), configuration(&server)).unwrap();
+    let mut nginx = Command::new(program);
+    nginx.arg("-t").arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+    crate::run::run(nginx, "").good();
+}
+
+#[test]
+fn the_recipe_overwrites_each_header_of_the_example() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/verify.toml");
+    let example: toml::Table = std::fs::read_to_string(example).unwrap().parse().unwrap();
+    let recipe = recipe("nginx");
+    for name in example["headers"].as_table().unwrap().keys() {
+        let variable = name.to_lowercase().replace('-', "_");
+        assert!(recipe.contains(&format!("$upstream_http_{variable};")), "{name}");
+        assert!(recipe.contains(&format!("proxy_set_header {name} ")), "{name}");
+    }
 }

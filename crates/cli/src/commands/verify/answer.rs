@@ -1,17 +1,20 @@
 //! One forward-auth request: what it is about, whether that may pass, and what the proxy is told.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, VARY, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, VARY, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Empty;
 use tokenry_core::Timestamp;
+use tokenry_core::jose::jws::Compact;
 use tokenry_verifier::{AccessToken, Admitted, Head, Rejection, Verifier, VerifierMetrics};
 
 use super::claims::ClaimHeaders;
 use super::counters::Counters;
+use super::lines::Lines;
 use super::original::{Original, Proxy, Unknown};
 use super::path::Unclear;
 use super::rules::{Gate, Rules};
@@ -29,6 +32,10 @@ pub(super) struct Door {
     headers: ClaimHeaders,
     max_age: Option<MaxAge>,
     pub(super) counters: Counters,
+    /// Of requests that are refused.
+    refused: Lines,
+    /// Of those that nothing can be said about: they have lines of their own, which bad tokens do not use up.
+    unanswered: Lines,
 }
 
 /// For how long an answer may be given again, as a duration and as a header.
@@ -41,6 +48,31 @@ enum Obstacle {
     Unclear(Unclear),
     Closed,
     Unwritable(String),
+}
+
+impl Obstacle {
+    fn status(&self, proxy: &Proxy) -> StatusCode {
+        match self {
+            Self::Unknown(unknown) if unknown.is_misconfigured() => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            // nginx makes an error of its own, 500, of all but 401 and 403.
+            Self::Unknown(_) | Self::Unclear(_) if *proxy == Proxy::Nginx => StatusCode::FORBIDDEN,
+            Self::Unknown(_) | Self::Unclear(_) => StatusCode::BAD_REQUEST,
+            Self::Closed | Self::Unwritable(_) => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(unknown) => unknown.fmt(f),
+            Self::Unclear(unclear) => unclear.fmt(f),
+            Self::Closed => f.write_str("no rule is for this path and method"),
+            Self::Unwritable(why) => f.write_str(why),
+        }
+    }
 }
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -63,12 +95,20 @@ impl Door {
             headers: settings.headers.clone(),
             max_age,
             counters: Counters::default(),
+            refused: Lines::default(),
+            unanswered: Lines::default(),
         }
     }
 
-    /// Whether tokens of any issuer can be checked: one that is down must not close the door to the others.
-    pub(super) fn is_ready(&self) -> bool {
-        self.verifier.is_ready() || self.metrics().issuers.iter().any(|issuer| issuer.keys > 0)
+    /// Says how many requests have had no line in the log.
+    pub(super) fn tell_left_out(&self) {
+        let (refused, unanswered) = (self.refused.left_out(), self.unanswered.left_out());
+        if refused > 0 {
+            tracing::info!(requests = refused, "refused as well, without a line for each");
+        }
+        if unanswered > 0 {
+            tracing::warn!(requests = unanswered, "not answered as well, without a line for each");
+        }
     }
 
     /// What the verifier has done.
@@ -159,16 +199,28 @@ impl Door {
         let mut answer: Answer = gate.guard.refuse(head, rejection);
         let status = answer.status().as_u16();
         let (method, path) = (head.method, head.uri.path());
-        let jti = token.and_then(AccessToken::jti);
+        let (jti, client) = match token {
+            Some(token) => (token.jti().map(str::to_owned), token.client_id().map(str::to_owned)),
+            None => named(head.headers, rejection),
+        };
+        let (jti, client) = (jti.as_deref(), client.as_deref());
+        let now = self.verifier.now();
         match rejection {
             // Every client begins without one.
             Rejection::NoCredentials | Rejection::NonceNeeded => {
                 tracing::debug!(status, %method, path, cause = %rejection, "refused");
             }
-            Rejection::Unavailable { .. } | Rejection::ProofStoreDown => {
-                tracing::warn!(status, %method, path, cause = %rejection, "not answered");
+            Rejection::Unavailable { .. }
+            | Rejection::FeedBehind { .. }
+            | Rejection::ProofStoreDown => {
+                if self.unanswered.take(now) {
+                    tracing::warn!(status, %method, path, cause = %rejection, "not answered");
+                }
             }
-            _ => tracing::info!(status, %method, path, jti, cause = %rejection, "refused"),
+            _ if self.refused.take(now) => {
+                tracing::info!(status, %method, path, jti, client, cause = %rejection, "refused");
+            }
+            _ => tracing::debug!(status, %method, path, jti, client, cause = %rejection, "refused"),
         }
         if self.proxy == Proxy::Nginx {
             for_nginx(&mut answer);
@@ -179,36 +231,41 @@ impl Door {
     fn turn_away(&self, original: Option<&Original>, obstacle: &Obstacle) -> Answer {
         let mut answer = Answer::default();
         answer.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        *answer.status_mut() = obstacle.status(&self.proxy);
         let method = original.map(|it| it.method.as_str());
         let path = original.map(|it| it.uri.path());
-        // nginx makes an error of its own, 500, of all but 401 and 403.
-        let bad_request = match self.proxy {
-            Proxy::Nginx => StatusCode::FORBIDDEN,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        *answer.status_mut() = match obstacle {
+        let now = self.verifier.now();
+        match obstacle {
             Obstacle::Unknown(unknown) if unknown.is_misconfigured() => {
-                tracing::error!("not answered: {unknown}; see docs/forward-auth.md");
-                StatusCode::INTERNAL_SERVER_ERROR
+                if self.unanswered.take(now) {
+                    tracing::error!("not answered: {unknown}; see docs/forward-auth.md");
+                }
             }
-            Obstacle::Unknown(unknown) => {
-                tracing::info!("refused: {unknown}");
-                bad_request
-            }
-            Obstacle::Unclear(unclear) => {
-                tracing::info!(method, path, "refused: {unclear}");
-                bad_request
-            }
-            Obstacle::Closed => {
-                tracing::info!(method, path, "refused: no rule is for this path and method");
-                StatusCode::FORBIDDEN
-            }
-            Obstacle::Unwritable(why) => {
+            // Its issuer writes such claims: an operator has to hear of it.
+            Obstacle::Unwritable(why) if self.refused.take(now) => {
                 tracing::warn!(method, path, "refused: {why}");
-                StatusCode::FORBIDDEN
             }
-        };
+            other if self.refused.take(now) => tracing::info!(method, path, "refused: {other}"),
+            other => tracing::debug!(method, path, "refused: {other}"),
+        }
         answer
+    }
+}
+
+/// Whose token was refused, and which it is: where that is known, since its signature was good.
+fn named(headers: &HeaderMap, rejection: &Rejection) -> (Option<String>, Option<String>) {
+    if !matches!(
+        rejection,
+        Rejection::Expired | Rejection::NotYetValid | Rejection::Revoked | Rejection::WrongAudience
+    ) {
+        return (None, None);
+    }
+    let text = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = text.and_then(|text| text.trim_end().rsplit(' ').next()).unwrap_or_default();
+    match Compact::parse(token) {
+        Ok(token) => (token.unverified_claim("jti"), token.unverified_claim("client_id")),
+        // One that only its issuer can read.
+        Err(_) => (None, None),
     }
 }
 

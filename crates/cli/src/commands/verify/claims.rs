@@ -62,6 +62,8 @@ pub(super) struct ClaimHeaders(pub(super) Vec<(HeaderName, Claim)>);
 impl Default for ClaimHeaders {
     fn default() -> Self {
         Self(vec![
+            // Also where there is one issuer: with a second one, a subject alone would be two.
+            (HeaderName::from_static("x-token-issuer"), Claim::Issuer),
             (HeaderName::from_static("x-token-subject"), Claim::Subject),
             (HeaderName::from_static("x-token-client"), Claim::ClientId),
             (HeaderName::from_static("x-token-scope"), Claim::Scope),

@@ -38,7 +38,7 @@
 //! | `[dpop] nonce_key` | file with 32 bytes as 64 hex digits or in base64, the same for all replicas | a new one |
 //! | `[dpop] required` | whether tokens bound to nothing are refused | `false` |
 //! | `[[rules]] path`, `methods`, `scopes` | what tokens need there, besides what they need everywhere | none |
-//! | `[headers]` | headers and the claims for them | subject, client and scope |
+//! | `[headers]` | headers and the claims for them | issuer, subject, client and scope |
 //! | `[cache] entries` | how many tokens that were found good are remembered | 10000 |
 //! | `[cache] max_age` | for how long the proxy may give the same answer again | not at all |
 //! | `[log] level`, `format` | as in `tokenry.toml` | `info`, `json` |
@@ -66,7 +66,7 @@ use super::rules::Rule;
 use super::settings::{Api, Cache, DEFAULT_LISTEN, Dpop, Server, Settings, open};
 use crate::config::{LOG_LEVEL, LogFormat, is_log_level, master_key};
 use crate::diagnostic::{Diagnostics, Source, quoted};
-use crate::document::{self, At, Table, Value};
+use crate::document::{self, At, Field, Table, Value};
 use crate::edge;
 
 /// As many rules as anybody may configure: each request is held against all.
@@ -90,13 +90,13 @@ const MAX_ENTRIES: u64 = 10_000_000;
 /// The longest time for which a proxy may not ask: so late it may hear of a revocation.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Reads the file, or tells all that is wrong with it.
-pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
+/// Reads the file, and tells what is questionable in it, or all that is wrong with it.
+pub(super) fn read(path: &Path) -> Result<(Settings, Diagnostics), Diagnostics> {
     let source = Source::read(path)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let (settings, diagnostics) = document::read(&source, |root| settings(root, folder));
     match settings {
-        Some(settings) if !diagnostics.has_errors() => Ok(settings),
+        Some(settings) if !diagnostics.has_errors() => Ok((settings, diagnostics)),
         _ => Err(diagnostics),
     }
 }
@@ -110,7 +110,9 @@ fn settings(root: &Table<'_>, folder: &Path) -> Option<Settings> {
     let dpop = root.table("dpop", |table| dpop(table, folder)).into_value().unwrap_or_default();
     let rules = root.tables("rules", rule).into_value().unwrap_or_default();
     check_rules(root, &rules);
-    let headers = root.table("headers", headers).into_value().unwrap_or_default();
+    let headers = root.table("headers", headers);
+    check_issuer_is_told(root, &headers, issuers.value().map_or(0, Vec::len));
+    let headers = headers.into_value().unwrap_or_default();
     let cache = root.table("cache", cache).into_value().unwrap_or_default();
     let log = root.table("log", log).into_value();
     let (log_level, log_format) = log.unwrap_or_else(|| ("info".to_owned(), LogFormat::Json));
@@ -221,6 +223,7 @@ fn dpop(table: &Table<'_>, folder: &Path) -> Dpop {
     let nonces = table.optional("nonces", |v| v.boolean()).into_value().unwrap_or(false);
     let nonce_key = table.optional("nonce_key", |v| {
         let path = folder.join(v.text_that("a path")?);
+        warn_if_exposed(v, &path);
         let text = edge::read_secret(&path, "the key of nonces");
         let key = text.map_err(|error| error.message).and_then(|text| {
             let must = "holds no 32 bytes as 64 hex digits or in base64";
@@ -245,6 +248,16 @@ fn dpop(table: &Table<'_>, folder: &Path) -> Dpop {
         given => given,
     };
     Dpop { resource_urls, nonce_key, required }
+}
+
+/// Notes that others than its owner can read a file with a secret.
+fn warn_if_exposed(value: &Value<'_>, path: &Path) {
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    if let Err(mode) = master_key::only_its_owner(&metadata) {
+        let name = path.display();
+        let message = format!("{name} can be read by others (mode {mode:03o}): `chmod 600 {name}`");
+        value.notes.warning(&value.span(), message);
+    }
 }
 
 fn rule(table: &Table<'_>) -> Option<Rule> {
@@ -309,6 +322,15 @@ fn headers(table: &Table<'_>) -> ClaimHeaders {
         }
     }
     ClaimHeaders(read)
+}
+
+/// Notes that the API cannot tell two of one name apart.
+fn check_issuer_is_told(root: &Table<'_>, headers: &Field<ClaimHeaders>, issuers: usize) {
+    let Some(headers) = headers.given() else { return };
+    if issuers > 1 && !headers.value.0.iter().any(|(_, claim)| *claim == Claim::Issuer) {
+        let message = "there are several issuers, and no header says whose token it is: a client of the one can have the name of a client of the other; add `X-Token-Issuer = \"iss\"`";
+        root.notes.warning(&headers.span, message);
+    }
 }
 
 fn cache(table: &Table<'_>) -> Cache {

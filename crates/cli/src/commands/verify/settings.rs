@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use tokenry_core::Scope;
 use tokenry_core::jose::Algorithm;
 use tokenry_verifier::{
-    BuildError, ClientSecret, FeedSettings, IntrospectionSettings, Policy, StatusListSettings,
-    Verifier, VerifierBuilder, WhenBehind,
+    BuildError, ClientSecret, FeedSettings, HttpConfigError, HttpKeySource, IntrospectionSettings,
+    Policy, StatusListSettings, Verifier, VerifierBuilder, WhenBehind,
 };
 
 use super::claims::ClaimHeaders;
 use super::original::Proxy;
 use super::rules::Rule;
 use crate::config::LogFormat;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, plain, quoted};
 
 /// Where it listens where nobody says.
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:9180";
@@ -284,9 +285,33 @@ impl Issuer {
 /// That a listener would be open to a network.
 pub(super) fn open(address: SocketAddr) -> Diagnostic {
     Diagnostic::error(format!(
-        "{address} is no address of this machine alone: whoever reaches it may try tokens, and is believed to be the proxy"
+        "{address} is no address of this machine alone: everybody who can connect to it may try tokens, and may write the headers in which only the proxy should say what it was asked"
     ))
-    .help("listen on 127.0.0.1 or [::1]; or, where the proxy is on another machine and nobody else is on its network, say --open-to-network, or `open_to_network = true` under `[server]` of a file")
+    .help("listen on 127.0.0.1 or [::1]. Where the proxy is on another machine, and nobody else is on its network: --open-to-network, or `open_to_network = true` under `[server]` of a file")
+}
+
+/// Why the name of an issuer cannot be used to find its keys; `None` where it can.
+pub(super) fn not_https(issuer: &str, allow_plain_http: bool) -> Option<String> {
+    let is_good =
+        issuer.starts_with("https://") || (allow_plain_http && issuer.starts_with("http://"));
+    (!is_good).then(|| format!("must be an https URL, got {}", quoted(issuer)))
+}
+
+/// Reads a PEM file of authorities, or says what is wrong with it.
+pub(super) fn authorities(path: &Path) -> Result<Vec<u8>, String> {
+    let name = path.display();
+    let pem =
+        std::fs::read(path).map_err(|error| format!("{name} cannot be read: {}", plain(&error)))?;
+    // What it is for finds out what it is: here, and not when the keys are fetched.
+    HttpKeySource::builder().with_root_certificates(pem.as_slice()).build().map_err(|error| {
+        match error {
+            HttpConfigError::RootCertificates => {
+                format!("{name} holds no certificates in PEM (`-----BEGIN CERTIFICATE-----`)")
+            }
+            other => format!("{name}: {other}"),
+        }
+    })?;
+    Ok(pem)
 }
 
 /// Reads `HOST:PORT:ADDR:PORT2`, as curl writes it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokenry_client::{ReadSecret as _, SecretSource, SecretSourceError};
 use tokenry_verifier::{ClientSecret, WhenBehind};
 
-use super::{is_url, texts};
+use super::{is_url, texts, warn_if_exposed};
 use crate::commands::verify::settings::{Feed, Introspection, StatusLists};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Table, Value};
@@ -51,7 +51,10 @@ fn secret(value: &Value<'_>, folder: &Path) -> Option<ClientSecret> {
         other => other,
     };
     let read = match &source {
-        SecretSource::File(path) => edge::read_secret(path, "the client's secret").map(drop),
+        SecretSource::File(path) => {
+            warn_if_exposed(value, path);
+            edge::read_secret(path, "the client's secret").map(drop)
+        }
         SecretSource::Env(name) if std::env::var(name).is_ok_and(|text| !text.is_empty()) => Ok(()),
         SecretSource::Env(name) => {
             Err(Diagnostic::error(format!("the environment has no {name} that is a text")))

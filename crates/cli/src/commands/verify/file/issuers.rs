@@ -7,9 +7,9 @@ use tokenry_core::jose::Algorithm;
 use tokenry_verifier::WhenBehind;
 
 use super::{asked, is_url};
-use crate::commands::verify::settings::{Issuer, connect_to};
-use crate::diagnostic::{plain, quoted};
-use crate::document::{At, Table, Value};
+use crate::commands::verify::settings::{Issuer, authorities, connect_to, not_https};
+use crate::diagnostic::quoted;
+use crate::document::{At, Field, Table, Value};
 
 /// As many issuers as anybody may configure: each has keys that are kept fresh.
 const MAX_ISSUERS: usize = 64;
@@ -30,9 +30,43 @@ pub(super) fn issuers(value: &Value<'_>, folder: &Path) -> Option<Vec<Issuer>> {
             let message = format!("the issuer {} stands here twice", quoted(&issuer.issuer));
             value.notes.error(&span, message, None);
         }
+        if let Some(other) = read.iter().find(|other| !can_tell_apart(other, &issuer)) {
+            let (a, b) = (quoted(&other.issuer), quoted(&issuer.issuer));
+            let message =
+                format!("it cannot be told whose an opaque token is: that of {a}, or of {b}");
+            value.notes.error(&span, message, Some(APART.to_owned()));
+        }
         read.push(issuer);
     }
     Some(read)
+}
+
+/// What to do where two issuers are asked about tokens.
+const APART: &str = "a token may be shown to nobody but its issuer: give both `[issuers.introspection]` an `opaque_prefix`, with which its opaque tokens begin, and neither of which begins with the other (docs/forward-auth.md)";
+
+/// Whether it can be told whose an opaque token is, if both are asked about such.
+fn can_tell_apart(one: &Issuer, other: &Issuer) -> bool {
+    let (Some(one), Some(other)) = (&one.introspection, &other.introspection) else { return true };
+    match (&one.opaque_prefix, &other.opaque_prefix) {
+        (Some(a), Some(b)) => !a.starts_with(&**b) && !b.starts_with(&**a),
+        _ => false,
+    }
+}
+
+/// That nothing is to be fetched without TLS where nobody has allowed it. Without `jwks_uri` the keys are found through
+/// what the issuer itself publishes.
+fn check_scheme(table: &Table<'_>, name: &Field<String>, jwks_uri: &Field<String>, allow: bool) {
+    let (key, url) = match jwks_uri {
+        Field::Given(uri) => ("jwks_uri", uri),
+        _ => match name.given() {
+            Some(name) => ("issuer", name),
+            None => return,
+        },
+    };
+    if let Some(why) = not_https(&url.value, allow) {
+        let help = "`allow_plain_http = true` allows it, for an issuer on this machine";
+        table.notes.error(&url.span, format!("{key} {why}"), Some(help.to_owned()));
+    }
 }
 
 fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
@@ -47,6 +81,7 @@ fn issuer(table: &Table<'_>, folder: &Path) -> Option<Issuer> {
     let yes = |key| table.optional(key, |v| v.boolean()).into_value().unwrap_or(false);
     let (legacy_typ, allow_plain_http) = (yes("legacy_typ"), yes("allow_plain_http"));
     let jwks_uri = table.optional("jwks_uri", |v| v.matching("an https URL", is_url));
+    check_scheme(table, &name, &jwks_uri, allow_plain_http);
     let cacert = table.optional("cacert", |v| file(v, folder));
     let connect_to = table.optional("connect_to", |v| {
         let must = "HOST:PORT:ADDR:PORT2, where ADDR is an address";
@@ -85,11 +120,6 @@ fn algorithm(value: &Value<'_>) -> Option<Algorithm> {
 }
 
 fn file(value: &Value<'_>, folder: &Path) -> Option<Vec<u8>> {
-    let path = folder.join(value.text_that("a path")?);
-    std::fs::read(&path)
-        .map_err(|error| {
-            let message = format!("{} cannot be read: {}", path.display(), plain(&error));
-            value.notes.error(&value.span(), message, None);
-        })
-        .ok()
+    let read = authorities(&folder.join(value.text_that("a path")?));
+    read.map_err(|message| value.notes.error(&value.span(), message, None)).ok()
 }
