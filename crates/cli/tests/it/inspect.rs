@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
+use tokenry_server::{Clock as _, SystemClock};
 
 use crate::run::{Place, Ran, run};
 use crate::server::{Server, token};
@@ -31,7 +32,9 @@ fn what_a_token_says_is_shown_in_words_and_the_token_is_not() {
     );
     let inspect = |more: &[&str]| {
         let arguments: Vec<&str> = ["token", "inspect"].iter().chain(more).copied().collect();
-        run(crate::run::command(&place.path(""), &arguments), &format!("{text}\n")).good()
+        let ran = run(crate::run::command(&place.path(""), &arguments), &format!("{text}\n"));
+        assert_eq!(ran.code, Some(1), "it has expired, and is not signed");
+        ran
     };
     let shown = inspect(&[]).out;
     for expected in [
@@ -57,10 +60,7 @@ fn what_a_token_says_is_shown_in_words_and_the_token_is_not() {
         command.env("TOKEN", &text).env("TOKENRY_OUTPUT", "json");
         run(command, "")
     };
-    assert_eq!(
-        from(&["--token-file", "token"]).good().json(),
-        from(&["--token-env", "TOKEN"]).good().json()
-    );
+    assert_eq!(from(&["--token-file", "token"]).json(), from(&["--token-env", "TOKEN"]).json());
     from(&["--token-env", "NOWHERE"]).bad("--token-env names is not set");
     from(&["--token-file", "nowhere"]).bad("cannot be read from nowhere");
     from(&[]).bad("the token from standard input is empty");
@@ -102,7 +102,12 @@ fn with_an_issuer_it_says_whether_the_token_is_good_and_why_not() {
     let ran = inspect(&good, &["--issuer", ISSUER]);
     let report = ran.good().json();
     assert_eq!(finding(&report, "key").0, "ok", "{report:#}");
-    assert_eq!(finding(&report, "verdict").0, "ok", "{report:#}");
+    let (verdict, text) = finding(&report, "verdict");
+    assert_eq!(verdict, "ok", "{report:#}");
+    assert!(text.contains("revoked was not asked") && text.contains("not compared"), "{text}");
+    let header = format!("Authorization: Bearer {good}");
+    let ran = inspect(&header, &["--issuer", ISSUER, "--audience", ISSUER]).good();
+    assert!(!finding(&ran.json(), "verdict").1.contains("not compared"));
 
     let refused = |token: &str, more: &[&str]| {
         let ran = inspect(token, &[&["--issuer", ISSUER], more].concat());
@@ -121,4 +126,42 @@ fn with_an_issuer_it_says_whether_the_token_is_good_and_why_not() {
     let ran = inspect(&good, &["--issuer", "https://localhost:8443/nowhere"]);
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert_eq!(finding(&ran.json(), "metadata").0, "wrong");
+    let ran = inspect(&good, &["--issuer", "https://localhost:8443/"]);
+    let other = finding(&ran.json(), "metadata").1;
+    assert!(other.contains("is about `https://localhost:8443`"), "{other}");
+    // Without --cacert that is what is missing, and not another name.
+    let arguments = ["token", "inspect", "--issuer", ISSUER, "--connect-to", &connect_to];
+    let ran = run(crate::run::command(&place.path(""), &arguments), &good);
+    assert!(ran.out.contains("--cacert names the authority"), "{ran:#?}");
+    let ran = inspect("a.b.c", &["--issuer", ISSUER]);
+    assert!(ran.out.contains("looks like a JWT") && !ran.out.contains("may let it in"), "{ran:#?}");
+}
+
+#[test]
+fn what_is_no_token_is_wrong_and_a_header_around_one_is_not() {
+    let place = Place::empty();
+    let inspect = |text: &str| place.run_with(["token", "inspect"], text);
+    let now = SystemClock.now().as_secs();
+    let claims = format!(
+        r#"{{"iss":"https://a.example","aud":"b","sub":"c","client_id":"c","jti":"d","iat":{now},"exp":{}}}"#,
+        now + 300
+    );
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let good = format!("{}.{}.AAAA", encode(r#"{"alg":"ES256","typ":"at+jwt"}"#), encode(&claims));
+    let header = format!("Authorization: Bearer {good}");
+    for text in [&good, &format!("Bearer {good}"), &format!("DPoP {good}"), &header, "tka_x"] {
+        inspect(text).good();
+    }
+    for (text, why) in [
+        (format!("{good}\n{good}"), "several words or lines"),
+        (format!("\"{good}\""), "characters that no token has"),
+        ("a.b.c".to_owned(), "looks like a JWT"),
+        ("tks_x".to_owned(), "the secret of a client"),
+        ("tkr_x".to_owned(), "a refresh token"),
+    ] {
+        let ran = inspect(&text);
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        assert!(ran.out.contains(why), "{ran:#?}");
+        assert!(!ran.out.contains(&text), "{ran:#?}");
+    }
 }

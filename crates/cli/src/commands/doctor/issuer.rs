@@ -19,6 +19,15 @@ use crate::edge;
 /// Clocks that are further apart than this make good tokens look dead, or not yet born.
 const BROKEN: Duration = Duration::from_secs(60);
 
+/// What may help where there are no metadata, or those of another issuer.
+const MISWRITTEN: &str = "an API finds the issuer's keys in its metadata. Is the issuer written just as the server has it, to the last slash?";
+
+/// What may help where nobody answers.
+const UNREACHABLE: &str = "an API finds the issuer's keys in its metadata. Does the server run, and can this machine reach it?";
+
+/// What may help where TLS does not come about.
+const UNTRUSTED: &str = "this machine does not trust the server's certificate for that name: --cacert names the authority that it is from, such as the ca.pem of `tokenry init`";
+
 /// Asks for JSON, without any credentials.
 pub(in crate::commands) async fn get(
     transport: &HttpTransport,
@@ -35,7 +44,9 @@ pub(in crate::commands) async fn metadata(
     issuer: &str,
     report: &mut Report,
 ) -> Option<Value> {
-    let Ok(parsed) = issuer.parse::<tokenry_core::realm::Issuer>() else {
+    // RFC 8414 §3.1: "any terminating "/" MUST be removed before inserting". Auth0's have one.
+    let without_slash = issuer.strip_suffix('/').unwrap_or(issuer);
+    let Ok(parsed) = without_slash.parse::<tokenry_core::realm::Issuer>() else {
         report.add(Finding::wrong(
             "metadata",
             format!("{} is no issuer", quoted(issuer)),
@@ -45,6 +56,7 @@ pub(in crate::commands) async fn metadata(
     };
     let (origin, path) = (parsed.origin(), parsed.path());
     let mut why = String::new();
+    let mut help = MISWRITTEN;
     for place in [
         format!("{origin}/.well-known/oauth-authorization-server{path}"),
         format!("{origin}{path}/.well-known/openid-configuration"),
@@ -53,6 +65,7 @@ pub(in crate::commands) async fn metadata(
             Ok(answer) => answer,
             Err(error) => {
                 why = error.to_string();
+                help = if why.contains("certificate") { UNTRUSTED } else { UNREACHABLE };
                 break;
             }
         };
@@ -63,18 +76,15 @@ pub(in crate::commands) async fn metadata(
         let read: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         // RFC 8414 §3.3: "the issuer value returned MUST be identical".
         if read["issuer"] != issuer {
-            why = format!("{place} is about another issuer");
+            let named = read["issuer"].as_str().unwrap_or_default();
+            why = format!("{place} is about {}", quoted(named));
             continue;
         }
         report.add(Finding::ok("metadata", format!("of {}, at {place}", quoted(issuer))));
         report.findings.extend(clocks(answer.headers(), edge::now()));
         return Some(read);
     }
-    report.add(Finding::wrong(
-        "metadata",
-        format!("none of {}: {why}", quoted(issuer)),
-        "without them nobody finds the issuer's keys: is it written as the server has it?",
-    ));
+    report.add(Finding::wrong("metadata", format!("none of {}: {why}", quoted(issuer)), help));
     None
 }
 

@@ -1,7 +1,9 @@
 //! `tokenry token inspect`: what a token says, and whether it is good.
 
+mod given;
 mod oddities;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,9 +30,10 @@ const TOKEN_LEN: usize = 24;
 /// Prints what a token says and what is odd about it; with --issuer, whether it is good and why not.
 ///
 /// The token is read from standard input, a file or an environment variable, and never from the command line, which every
-/// user of this machine can read. It is not printed, and sent to nobody.
+/// user of this machine can read. `Authorization: Bearer` before it does not matter. It is not printed, and sent to nobody:
+/// so nobody is asked whether it was revoked.
 ///
-/// Exit codes: 0 shown, and good as far as that was asked; 1 it is not good, or cannot be read; 2 the command line is wrong.
+/// Exit codes: 0 nothing is wrong with it; 1 something is, or it cannot be read; 2 the command line is wrong.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// Where a token would stand, were it to be given so.
@@ -67,11 +70,11 @@ pub(super) async fn run(arguments: &Arguments, output: Output) -> Outcome {
         output.complain(&misplaced(stray).into());
         return Ok(ExitCode::from(USAGE));
     }
-    let token = arguments.read()?;
+    let token = arguments.read(output)?;
     let now = edge::now();
     let mut report = Report::default();
-    match Decoded::of(token.expose()) {
-        Some(decoded) => {
+    match given::read(token.expose(), arguments.issuer.is_some()) {
+        Ok(decoded) => {
             let expected = Expected {
                 issuer: arguments.issuer.as_deref(),
                 audience: arguments.audience.as_deref(),
@@ -87,11 +90,10 @@ pub(super) async fn run(arguments: &Arguments, output: Output) -> Outcome {
             }
             report.token = Some((decoded.header, decoded.claims));
         }
-        None => report.add(unreadable(token.expose(), arguments.issuer.is_some())),
+        Err(finding) => report.add(finding),
     }
     output.answer(&report.json(), || report.text())?;
-    let is_refused = arguments.issuer.is_some() && report.is_bad();
-    Ok(if is_refused { ExitCode::from(ERROR) } else { ExitCode::SUCCESS })
+    Ok(if report.is_bad() { ExitCode::from(ERROR) } else { ExitCode::SUCCESS })
 }
 
 /// An argument that has no place. It is not repeated: it may be a token.
@@ -109,10 +111,13 @@ fn misplaced(stray: &str) -> Diagnostic {
 }
 
 impl Arguments {
-    fn read(&self) -> Result<Secret, Diagnostic> {
+    fn read(&self, output: Output) -> Result<Secret, Diagnostic> {
         let Some(name) = &self.token_env else {
             let path = self.token_file.as_deref().unwrap_or_else(|| Path::new("-"));
-            return edge::read_secret(path, "the token").map(trimmed);
+            if path == Path::new("-") && std::io::stdin().is_terminal() {
+                output.note("paste the token here, then press Enter and Ctrl-D");
+            }
+            return edge::read_secret(path, "the token").map(given::alone);
         };
         let unset = || {
             // Not repeated: somebody may have written `--token-env $TOKEN`.
@@ -120,7 +125,7 @@ impl Arguments {
                 .help("it takes the name of a variable, such as ACCESS_TOKEN")
         };
         let text = std::env::var(name).map_err(|_| unset())?;
-        Ok(trimmed(Secret::new(text)))
+        Ok(given::alone(Secret::new(text)))
     }
 
     /// Says whether an API that trusts the issuer lets the token in.
@@ -157,7 +162,8 @@ impl Arguments {
             leeway: Policy::DEFAULT_LEEWAY,
             legacy_typ: self.legacy_typ,
         };
-        report.add(verdict(token.expose(), &keys, &policy, now));
+        let compared = self.audience.is_some();
+        report.add(verdict(token.expose(), &keys, &policy, compared, now));
         Ok(())
     }
 
@@ -171,22 +177,28 @@ impl Arguments {
     }
 }
 
-const UNCHECKED: &str = "nobody can say whether it is good";
+const UNCHECKED: &str = "it cannot be said whether it is good";
 
-/// Without what a shell or an editor puts around it.
-fn trimmed(secret: Secret) -> Secret {
-    let text = secret.expose().trim();
-    if text.len() == secret.expose().len() { secret } else { Secret::new(text) }
-}
-
-/// What an API that trusts this issuer does with the token.
-fn verdict(token: &str, keys: &JwkSet, policy: &Policy, now: Timestamp) -> Finding {
+/// What an API that trusts this issuer does with the token. `is_compared`: whether it is known what the API calls itself.
+fn verdict(
+    token: &str,
+    keys: &JwkSet,
+    policy: &Policy,
+    is_compared: bool,
+    now: Timestamp,
+) -> Finding {
     const WHAT: &str = "verdict";
+    let good = |bound: &str| {
+        let audience = match is_compared {
+            true => "",
+            false => ", and the audience was not compared (--audience)",
+        };
+        let text = "good by its signature and its claims";
+        Finding::ok(WHAT, format!("{text}{bound}; whether it was revoked was not asked{audience}"))
+    };
     match judge(token, keys, policy, now) {
-        Ok(()) => Finding::ok(WHAT, "good: an API that trusts the issuer lets it in"),
-        Err(Rejection::Bound) => {
-            Finding::ok(WHAT, "good, together with the key or certificate that it is bound to")
-        }
+        Ok(()) => good(""),
+        Err(Rejection::Bound) => good(", together with the key or certificate that it is bound to"),
         Err(rejection) => {
             let told = rejection.description().unwrap_or("the token is not valid");
             let help = format!("the API answers {}: {told}", rejection.status().as_u16());
@@ -206,17 +218,4 @@ fn judge(token: &str, keys: &JwkSet, policy: &Policy, now: Timestamp) -> Result<
         }
     }
     Err(why)
-}
-
-fn unreadable(token: &str, is_asked: bool) -> Finding {
-    let text = match token.split('.').count() {
-        5 => "encrypted (JWE, RFC 7516): only the API that it is for can read it",
-        3 => "it looks like a JWT, and header or claims are not JSON objects in base64url",
-        _ => "opaque: it says nothing, and its APIs ask the issuer about it (RFC 7662)",
-    };
-    if is_asked {
-        let help = "verifiers with keys alone refuse it; one that asks the issuer may let it in";
-        return Finding::wrong("type", text, help);
-    }
-    Finding::ok("type", text)
 }
