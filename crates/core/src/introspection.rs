@@ -152,21 +152,19 @@ impl AccessToken {
     /// Whether it is good at `now`.
     pub fn is_active(&self, known: Known<'_>, realm: &Realm, now: Timestamp) -> bool {
         let Some(client) = known.client.filter(|client| client.enabled) else { return false };
-        // `iat` has whole seconds: a registration within the same second was there before the token.
-        let since = |client: &Client| client.not_before.max(client.created_at.trunc_to_secs());
         let of_subject = match (&self.about, known.user, known.other_client) {
             (About::Client | About::Foreign(_), ..) => Timestamp::EPOCH,
             (About::User(id), Some(user), _) if user.subject == *id && user.enabled => {
-                user.not_before
+                user.good_since()
             }
             (About::OtherClient(id), _, Some(other)) if other.id == *id && other.enabled => {
-                since(other)
+                other.good_since()
             }
             (About::User(_) | About::OtherClient(_), ..) => return false,
         };
-        let of_realm = realm.not_before.max(realm.created_at.trunc_to_secs());
-        let not_before = of_realm.max(since(client)).max(of_subject);
-        !known.revoked && now < self.expires_at && not_before <= self.issued_at
+        // As the feed tells it: who follows and who asks must hear the same.
+        let good_since = realm.good_since().max(client.good_since()).max(of_subject);
+        !known.revoked && now < self.expires_at && good_since <= self.issued_at
     }
 }
 

@@ -76,6 +76,10 @@ pub struct Realm {
     /// Nothing issued before this is good any more.
     #[serde(default)]
     pub not_before: Timestamp,
+    /// Access tokens with an earlier `iat` have ended, as everybody was told: whole seconds, at first perhaps one or two
+    /// ahead. Refresh tokens go by `not_before`. Only the store writes it, together with what it tells.
+    #[serde(default, skip_serializing_if = "Timestamp::is_epoch")]
+    pub ended_before: Timestamp,
     /// When it was registered. What was issued before is of another realm that had its name.
     #[serde(default)]
     pub created_at: Timestamp,
@@ -104,8 +108,15 @@ impl Realm {
             registration: None,
             profile: Profile::default(),
             not_before: Timestamp::EPOCH,
+            ended_before: Timestamp::EPOCH,
             created_at: Timestamp::EPOCH,
         }
+    }
+
+    /// The `iat` of the oldest access token of it that can be good.
+    pub fn good_since(&self) -> Timestamp {
+        let registered = self.created_at.trunc_to_secs();
+        self.not_before.ceil_to_secs().max(self.ended_before).max(registered)
     }
 
     /// The trusted issuer that writes this `iss`.

@@ -19,6 +19,12 @@ impl Timestamp {
     /// The Unix epoch. As a "not before" it forbids nothing.
     pub const EPOCH: Self = Self(0);
 
+    /// Whether it is [`EPOCH`](Self::EPOCH).
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    pub(crate) const fn is_epoch(&self) -> bool {
+        self.0 == 0
+    }
+
     /// From whole seconds since the epoch, as a JWT's `NumericDate` has them.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
@@ -44,6 +50,12 @@ impl Timestamp {
     /// Tokens carry whole seconds; what a token says and what the server remembers must be equal.
     pub const fn trunc_to_secs(self) -> Self {
         Self(self.0 - self.0 % 1000)
+    }
+
+    /// The whole second that has begun at this point, or begins next: a token's `iat` lies before a point exactly if it
+    /// lies before this one.
+    pub const fn ceil_to_secs(self) -> Self {
+        Self::from_secs(self.0.div_ceil(1000))
     }
 
     /// How long it is from `earlier` until this point; zero if that is later.

@@ -22,8 +22,19 @@ pub struct User {
     /// Nothing issued before this is good any more; moved when the password changes.
     #[serde(default)]
     pub not_before: Timestamp,
+    /// Access tokens with an earlier `iat` have ended, as everybody was told: whole seconds, at first perhaps one or two
+    /// ahead. Refresh tokens go by `not_before`. Only the store writes it, together with what it tells.
+    #[serde(default, skip_serializing_if = "Timestamp::is_epoch")]
+    pub ended_before: Timestamp,
     /// When it was registered.
     pub created_at: Timestamp,
+}
+
+impl User {
+    /// The `iat` of the oldest access token about it that can be good.
+    pub fn good_since(&self) -> Timestamp {
+        self.not_before.ceil_to_secs().max(self.ended_before)
+    }
 }
 
 /// A password hash in PHC string form (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`).

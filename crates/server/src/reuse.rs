@@ -16,14 +16,15 @@ const MAX_KEPT: usize = 10_000;
 
 /// A token that may be given again.
 struct Kept {
-    /// The very registration and realm that it was issued under: after any change of either it is not given again.
+    /// The very registration and realm that it was issued under: after any change of either, which is how those that were
+    /// issued before have ended, it is not given again.
     client: Arc<Client>,
     realm: Weak<RealmState>,
     scope: Scope,
     audience: Vec<String>,
     token: String,
     jti: [u8; 16],
-    issued_at: Timestamp,
+    decided_at: Timestamp,
     expires_at: Timestamp,
 }
 
@@ -74,7 +75,8 @@ impl Reuse {
             && std::ptr::eq(kept.realm.as_ptr(), Arc::as_ptr(realm))
             && kept.scope == issue.scope
             && kept.audience == issue.audience;
-        let fresh = issue.issued_at < kept.issued_at + window && issue.issued_at < kept.expires_at;
+        let fresh =
+            issue.decided_at < kept.decided_at + window && issue.decided_at < kept.expires_at;
         if !(same && fresh) || revoked(kept.jti) {
             return None;
         }
@@ -91,7 +93,7 @@ impl Reuse {
             audience: issue.audience.clone(),
             token: token.to_owned(),
             jti: issue.jti,
-            issued_at: issue.issued_at,
+            decided_at: issue.decided_at,
             expires_at: issue.expires_at,
         };
         self.kept.insert(self.key(issue), Arc::new(kept));

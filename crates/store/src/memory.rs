@@ -11,10 +11,13 @@ use tokenry_core::family::{Family, FamilyId, Rotated, Rotation};
 use tokenry_core::key::KeyRecord;
 use tokenry_core::opaque::StoredToken;
 use tokenry_core::realm::Realm;
+use tokenry_core::revocation::Ended;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
 
-use crate::revocations::{Before, Log, Was, endings, of_family, of_reuse};
+use crate::revocations::{
+    Before, Ending, Log, Was, endings, knowing, not_before, of_family, of_reuse,
+};
 use crate::touched::{JOURNAL, Reach};
 use crate::{
     Change, Item, Logged, Revision, Snapshot, Store, StoreError, Touched, Usage, missing_client,
@@ -298,13 +301,19 @@ impl Store for Memory {
             return Ok(state.revision);
         }
         let mut registry = state.registry.clone();
-        let (mut removed, mut ended) = (Vec::new(), Vec::new());
+        let (mut removed, mut ended) = (Vec::new(), Vec::<Ending>::new());
         for change in &changes {
             ended.extend(endings(&registry, change, now)?);
             if let Change::RemoveRealm { realm } = change {
                 removed.push(realm);
             }
-            registry.make(change.clone())?;
+            let told = |realm: &str, what: &Ended| {
+                let in_this = ended.iter().filter(|ending| ending.is_of(realm, what));
+                let in_this = in_this.filter_map(|ending| not_before(&ending.revocation.ended));
+                Ok(in_this.max().max(state.revocations.told(realm, what)))
+            };
+            let change = knowing(change, told)?;
+            registry.make(change.into_owned())?;
         }
         let state = &mut *state;
         state.registry = registry;

@@ -3,6 +3,7 @@
 //! The log says what [`tokenry_core::revocation`] tells. Whatever changes in a store comes through [`endings`], so that
 //! nobody who changes something can forget to tell it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,6 +44,13 @@ pub(crate) struct Ending {
     pub(crate) realm: String,
     pub(crate) client: Option<String>,
     pub(crate) revocation: Revocation,
+}
+
+impl Ending {
+    /// Whether it ends these of a realm, by whatever point.
+    pub(crate) fn is_of(&self, realm: &str, ended: &Ended) -> bool {
+        self.realm == realm && place(&self.revocation.ended) == place(ended)
+    }
 }
 
 /// What is stored before a change is made.
@@ -91,9 +99,42 @@ pub(crate) fn endings(
     }
 }
 
+/// What is put so that it knows what was told of it: whoever has access tokens from now on must have none that has ended.
+/// `told`: the point that the log has of a realm, kind and name.
+///
+/// The record has to say it, since it alone is read where tokens are issued and introspected; and nobody who puts one has to
+/// know it.
+pub(crate) fn knowing(
+    change: &Change,
+    told: impl Fn(&str, &Ended) -> Result<Option<Timestamp>, StoreError>,
+) -> Result<Cow<'_, Change>, StoreError> {
+    let not_before = Timestamp::EPOCH;
+    let (realm, ended, known) = match change {
+        Change::PutRealm(new) => (&new.name, Ended::All { not_before }, new.ended_before),
+        Change::PutClient(new) => {
+            (&new.realm, Ended::Client { id: new.id.clone(), not_before }, new.ended_before)
+        }
+        Change::PutUser(new) => {
+            (&new.realm, Ended::Subject { id: new.subject.clone(), not_before }, new.ended_before)
+        }
+        _ => return Ok(Cow::Borrowed(change)),
+    };
+    let Some(told) = told(realm, &ended)?.filter(|told| *told > known) else {
+        return Ok(Cow::Borrowed(change));
+    };
+    let mut change = change.clone();
+    match &mut change {
+        Change::PutRealm(new) => new.ended_before = told,
+        Change::PutClient(new) => new.ended_before = told,
+        Change::PutUser(new) => new.ended_before = told,
+        _ => {}
+    }
+    Ok(Cow::Owned(change))
+}
+
 /// A family of refresh tokens that was revoked, or an access token by itself.
 pub(crate) fn of_family(realm: &str, client: &str, id: FamilyId, until: Timestamp) -> Ending {
-    let revocation = Revocation { ended: Ended::Token(id), until: whole_secs(until) };
+    let revocation = Revocation { ended: Ended::Token(id), until: until.ceil_to_secs() };
     Ending { realm: realm.to_owned(), client: Some(client.to_owned()), revocation }
 }
 
@@ -201,18 +242,13 @@ impl Terms {
 
     /// Until when tokens may be about that were issued by `last`.
     fn until(&self, last: Timestamp) -> Timestamp {
-        whole_secs(last + self.longest.max(AT_LEAST))
+        (last + self.longest.max(AT_LEAST)).ceil_to_secs()
     }
-}
-
-/// Rounded up. A token says whole seconds: its `iat` lies before a point exactly if it lies before this one.
-fn whole_secs(time: Timestamp) -> Timestamp {
-    Timestamp::from_secs(time.as_millis().div_ceil(1000))
 }
 
 /// From when on there can be no token of who was ended at `now`, by whatever node.
 fn settled(now: Timestamp) -> Timestamp {
-    whole_secs(now + SETTLES)
+    (now + SETTLES).ceil_to_secs()
 }
 
 fn client_ended(old: Was<Client>, new: Option<&Client>, now: Timestamp) -> Option<Timestamp> {
@@ -249,7 +285,7 @@ fn realm_ended(old: Was<Realm>, new: Option<&Realm>, now: Timestamp) -> Option<T
 }
 
 fn rise(old: Timestamp, new: Timestamp) -> Option<Timestamp> {
-    (new > old).then(|| whole_secs(new))
+    (new > old).then(|| new.ceil_to_secs())
 }
 
 /// Whether a key goes before all that it has signed, and before it would have gone by itself.
@@ -323,6 +359,13 @@ impl Log {
         let ended = of_place(kind, what, not_before(&ended).max(earlier)).unwrap_or(ended);
         let revocation = Revocation { ended, until };
         self.rows.insert(self.last, Logged { number: self.last, at, realm, client, revocation });
+    }
+
+    /// The point before which these have ended, where it is held.
+    pub(crate) fn told(&self, realm: &str, ended: &Ended) -> Option<Timestamp> {
+        let (kind, what) = place(ended);
+        let number = self.places.get(&(realm.to_owned(), kind, what))?;
+        not_before(&self.rows.get(number)?.revocation.ended)
     }
 
     pub(crate) fn after(&self, after: Option<u64>, limit: usize) -> Vec<Logged> {

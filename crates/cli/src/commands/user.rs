@@ -154,6 +154,7 @@ async fn add(
         password: password.hash()?,
         enabled: true,
         not_before: Timestamp::EPOCH,
+        ended_before: Timestamp::EPOCH,
         created_at: now,
     };
     let json = json!({ "realm": realm, "user": name, "subject": user.subject });

@@ -34,6 +34,7 @@ pub(super) fn realm_fields(realm: &Realm) -> Fields {
         registration,
         profile,
         not_before: _,
+        ended_before: _,
         created_at: _,
     } = realm;
     vec![
@@ -88,6 +89,7 @@ pub(super) fn client_fields(client: &Client) -> Fields {
         client_authentication,
         particulars: _,
         not_before: _,
+        ended_before: _,
         created_at: _,
         credentials: _,
     } = client;

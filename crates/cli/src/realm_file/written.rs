@@ -377,6 +377,7 @@ fn meant_client(written: WrittenClient, realm: &str, rotate: Rotate) -> Option<D
         client_authentication: written.client_authentication.into_value(),
         particulars: policies::particulars(written.particulars),
         not_before: UNTOUCHED,
+        ended_before: UNTOUCHED,
         created_at: UNTOUCHED,
         credentials: Vec::new(),
     };

@@ -122,6 +122,25 @@ async fn an_api_that_follows_refuses_what_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_issued_right_after_others_have_ended_is_good_at_an_api_that_follows() {
+    let (place, server) = place();
+    let api = Api::start(&place, &server).await;
+    let old = obtain(&place, &server);
+    assert!(api.verify(&old).await.is_ok());
+    place.run(["client", "disable", "example", "first"]).good();
+    assert_eq!(api.refusal(&old).await, Rejection::Revoked);
+    place.run(["client", "enable", "example", "first"]).good();
+    let new = loop {
+        let answer = token(&place, &server, &[]);
+        if answer.code == Some(0) {
+            break answer.out.trim().to_owned();
+        }
+    };
+    assert!(api.verify(&new).await.is_ok(), "it is none of those that had ended");
+    assert_eq!(api.verify(&old).await, Err(Rejection::Revoked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_was_cut_off_learns_what_it_has_missed() {
     let (place, server) = place();
     let api = Api::start(&place, &server).await;

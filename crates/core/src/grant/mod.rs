@@ -32,6 +32,10 @@ pub use token_exchange::{Exchanged, token_exchange};
 
 use target::Target;
 
+/// By how much `iat` may be ahead: the two seconds by which what ends is told ahead at most, and one by which the clocks of
+/// nodes may differ.
+const MAX_AHEAD: Duration = Duration::from_secs(3);
+
 /// The circumstances of a decision: the realm, the time, and randomness that nobody can guess.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -75,7 +79,10 @@ pub struct Issue {
     pub algorithm: Algorithm,
     /// `jti` of the access token: 128 random bits, or an identifier with its place in a status list.
     pub jti: [u8; 16],
-    /// `iat`: whole seconds.
+    /// When it is decided, in whole seconds: lifetimes count from here.
+    pub decided_at: Timestamp,
+    /// `iat` of the access token: whole seconds. It is later than [`decided_at`](Self::decided_at) where older tokens have
+    /// just ended by a point that has not come yet: by its time, this one is none of them.
     pub issued_at: Timestamp,
     /// `exp` of the access token: whole seconds.
     pub expires_at: Timestamp,
@@ -100,7 +107,18 @@ pub struct Issue {
 impl Issue {
     /// `expires_in`: how long the access token lives.
     pub fn lifetime(&self) -> Duration {
-        self.expires_at.since(self.issued_at)
+        self.expires_at.since(self.decided_at)
+    }
+
+    /// Has the access token be none of those that ended before this.
+    pub(crate) fn issued_since(&mut self, ended_before: Timestamp) {
+        self.issued_at = self.issued_at.max(ended_before);
+    }
+
+    /// Whether `iat` is further ahead than what ends tokens tells: clocks must differ. Nobody should have such a token,
+    /// and nobody one that has ended already.
+    pub fn is_ahead(&self) -> bool {
+        self.issued_at > self.decided_at + MAX_AHEAD
     }
 
     /// Whether the access token is to be [`put`](Self::put) into a status list: with a refresh, its family has a place
@@ -153,7 +171,7 @@ fn issue(
 ) -> Result<Issue, Refusal> {
     let Circumstances { realm, now, proven, .. } = *circumstances;
     let client = client.registration();
-    let issued_at = now.trunc_to_secs();
+    let decided_at = now.trunc_to_secs();
     let access = client.access.unwrap_or(realm.tokens.access);
     let scope = target.narrowed(scope)?;
     // Keycloak gives one to machines as well, and with each refresh.
@@ -165,8 +183,9 @@ fn issue(
         scope,
         algorithm: client.signing.unwrap_or(realm.tokens.signing),
         jti: circumstances.jti(),
-        issued_at,
-        expires_at: issued_at + target.access.map_or(access, |most| access.min(most)),
+        decided_at,
+        issued_at: decided_at.max(realm.good_since()).max(client.good_since()),
+        expires_at: decided_at + target.access.map_or(access, |most| access.min(most)),
         audience: target.audience,
         binding: bound(realm, client, proven)?,
         act: None,

@@ -68,6 +68,7 @@ pub fn password(
     let target = Target::of(circumstances.realm, registration, &asked.resources, None)?;
     let scope = granted_scope(circumstances.realm, registration, asked.scope)?;
     let mut issue = issue(client, GrantType::Password, subject, scope, target, circumstances)?;
+    issue.issued_since(user.user.good_since());
     issue.id_token |= id_token;
     if let Some(policy) = refresh_policy(circumstances.realm, registration) {
         begin_family(&mut issue, client, policy, circumstances);

@@ -60,6 +60,9 @@ pub fn refresh_token(
     let about_user = matches!(subject, Subject::User { .. });
     let grant = GrantType::RefreshToken;
     let mut issue = issue(client, grant, subject, scope, target, circumstances)?;
+    if let Some(user) = standing.user {
+        issue.issued_since(user.good_since());
+    }
     issue.family = Some(token.family);
     // The place of the family, for all its access tokens. One that began without a place goes on without.
     let listed = realm.tokens.status_list && !issue.opaque;

@@ -153,6 +153,7 @@ fn user(subject: &str) -> User {
         password: PasswordHash::from_phc("pa55".into()),
         enabled: true,
         not_before: Timestamp::EPOCH,
+        ended_before: Timestamp::EPOCH,
         created_at: Timestamp::EPOCH,
     }
 }

@@ -28,6 +28,8 @@ pub struct Exchanged {
     expires_at: Timestamp,
     binding: Binding,
     claims: Claims,
+    /// `iat`; `None` where another issuer has issued it.
+    issued_at: Option<Timestamp>,
     /// The client it was issued to; `None` where another issuer has issued it.
     client: Option<String>,
     /// What it ends with: the family that it came with, or itself.
@@ -44,16 +46,17 @@ impl Exchanged {
         let binding = token.binding().ok_or(bad("bound in a way that is not known"))?;
         let scope = token.claims.scope.as_deref().unwrap_or_default().parse()?;
         let id = token.claims.sub.clone().ok_or(bad("no subject"))?;
-        let (expires_at, client) = (token.expires_at, Some(token.client));
+        let (expires_at, issued_at) = (token.expires_at, Some(token.issued_at));
         let ends_with = Some(token.family.unwrap_or(token.id));
         Ok(Self {
             subject,
             id,
             scope,
             expires_at,
+            issued_at,
             binding,
             claims: token.claims,
-            client,
+            client: Some(token.client),
             ends_with,
         })
     }
@@ -77,6 +80,7 @@ impl Exchanged {
             expires_at,
             binding: binding.ok_or(bad("bound in a way that is not known"))?,
             claims,
+            issued_at: None,
             client: None,
             ends_with: None,
         })
@@ -142,8 +146,12 @@ pub fn token_exchange(
         issue.expires_at = issue.expires_at.min(actor.expires_at);
     }
     // An issuer's clock may be behind: what has just ended is good to nobody.
-    if issue.expires_at <= issue.issued_at {
+    if issue.expires_at <= issue.decided_at {
         return Err(bad("expired"));
+    }
+    // What is good now is none of those that ended about its subject, and so the new token is none of them either.
+    if let Some(issued_at) = subject.issued_at {
+        issue.issued_since(issued_at);
     }
     // What was bound stays so, whoever has it.
     issue.binding.key = issue.binding.key.or(subject.binding.key);

@@ -70,6 +70,7 @@ pub(super) fn client(client: &Client) -> String {
         client_authentication,
         particulars: _,
         not_before,
+        ended_before: _,
         created_at,
         credentials,
     } = client;

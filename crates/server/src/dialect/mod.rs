@@ -224,7 +224,7 @@ impl Voice<'_> {
             .string("sub", rfc::subject(issue))
             .string("aud", &issue.client.id)
             .number("exp", issue.expires_at.as_secs())
-            .number("iat", issue.issued_at.as_secs())
+            .number("iat", issue.decided_at.as_secs())
             .string("jti", &format!("id-{jti}"))
             .string("azp", &issue.client.id)
             .end()

@@ -56,6 +56,9 @@ impl Walk<'_> {
             let grant = grant?;
             let shown = self.shown(parts)?;
             let mut issue = self.decide(&client, grant, shown.binding).await?;
+            if issue.is_ahead() {
+                return Err(Failure::Unavailable("older tokens end by a time that is far ahead"));
+            }
             // Nothing is used up for what cannot be signed.
             self.signer(&issue)?;
             self.use_up(&shown).await?;

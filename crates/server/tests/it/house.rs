@@ -94,6 +94,7 @@ pub(crate) fn user(name: &str, password: &str) -> User {
         password: password::hash(&Secret::new(password), [7; 16]).unwrap(),
         enabled: true,
         not_before: Timestamp::EPOCH,
+        ended_before: Timestamp::EPOCH,
         created_at: START,
     }
 }

@@ -275,6 +275,8 @@ async fn userinfo_ends_with_the_token() {
     house.change(vec![Change::PutUser(User { enabled: false, ..user("ada", "pw") })]).await;
     assert_eq!(denied(&got(&house, &third).await), not_good());
     house.change(vec![Change::PutUser(user("ada", "pw"))]).await;
+    assert_eq!(denied(&got(&house, &third).await), not_good(), "it was told that it has ended");
+    let third = given(&house, &openid).await.field("access_token");
     assert_eq!(got(&house, &third).await.status.as_u16(), 200);
     house.clock.advance(std::time::Duration::from_secs(300));
     for token in [third, first.field("access_token")] {

@@ -8,6 +8,7 @@ mod authority;
 mod certificate;
 mod documents;
 mod dpop;
+mod ended;
 mod exchange;
 mod fapi;
 mod feed;

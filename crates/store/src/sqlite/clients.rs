@@ -172,7 +172,9 @@ mod tests {
     fn no_statement_that_a_server_waits_for_scans_or_sorts() {
         let directory = tempfile::tempdir().unwrap();
         let conn = file::open(&directory.path().join("t.db"), &Options::default()).unwrap();
-        for sql in [ONE, PAGE, CREDENTIALS, IDS, NEXT_SIGNING, LONGEST_ACCESS, revocations::AFTER] {
+        let of_log = [revocations::AFTER, revocations::TOLD];
+        let of_clients = [ONE, PAGE, CREDENTIALS, IDS, NEXT_SIGNING, LONGEST_ACCESS];
+        for sql in of_clients.into_iter().chain(of_log) {
             let plan = plan(&conn, sql);
             let is_search = |step: &String| step.starts_with("SEARCH ");
             assert!(!plan.is_empty() && plan.iter().all(is_search), "{sql}: {plan:?}");

@@ -3,11 +3,12 @@
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokenry_core::revocation::Ended;
 use tokenry_core::{Realm, Timestamp};
 
 use super::revocations::{self, Stored};
 use super::{clients, failed, families, journal};
-use crate::revocations::endings;
+use crate::revocations::{endings, knowing};
 use crate::touched::Reach;
 use crate::{Change, Revision, Snapshot, StoreError, missing_client, missing_realm};
 
@@ -111,7 +112,8 @@ fn end_and_make(conn: &Connection, change: &Change, now: Timestamp) -> Result<()
     for ending in endings(&Stored(conn), change, now)? {
         revocations::write(conn, &ending, now)?;
     }
-    make(conn, change)
+    let told = |realm: &str, ended: &Ended| revocations::told(conn, realm, ended);
+    make(conn, &*knowing(change, told)?)
 }
 
 fn make(conn: &Connection, change: &Change) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use serde::de::DeserializeOwned;
 use tokenry_core::key::KeyRecord;
-use tokenry_core::revocation::Revocation;
+use tokenry_core::revocation::{Ended, Revocation};
 use tokenry_core::{Client, Realm, Timestamp, User};
 
 use super::registry::{document, execute};
@@ -26,6 +26,9 @@ pub(super) const AFTER: &str = "
     SELECT number, at, realm, client, kind, what, not_before, until FROM revocations
     WHERE number > ?1 ORDER BY number LIMIT ?2";
 
+pub(super) const TOLD: &str = "
+    SELECT not_before FROM revocations WHERE realm = ?1 AND kind = ?2 AND what = ?3";
+
 /// All but the newest, which says up to where others have read.
 const FORGET: &str = "
     DELETE FROM revocations WHERE number IN (
@@ -38,6 +41,21 @@ pub(super) fn write(conn: &Connection, ending: &Ending, at: Timestamp) -> Result
     let (kind, what) = place(ended);
     let not_before = not_before(ended).map(millis);
     execute(conn, WRITE, params![millis(at), realm, client, kind, what, not_before, millis(*until)])
+}
+
+/// The point before which these have ended, where it is held.
+pub(super) fn told(
+    conn: &Connection,
+    realm: &str,
+    ended: &Ended,
+) -> Result<Option<Timestamp>, StoreError> {
+    let (kind, what) = place(ended);
+    let told = conn.prepare_cached(TOLD).and_then(|mut statement| {
+        statement
+            .query_row(params![realm, kind, what], |row| row.get::<_, Option<i64>>(0))
+            .optional()
+    });
+    Ok(told.map_err(failed)?.flatten().map(from_millis))
 }
 
 pub(super) fn after(

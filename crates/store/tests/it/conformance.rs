@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenry_core::Timestamp;
 use tokenry_core::family::{Family, Rotated, Rotation};
 use tokenry_core::opaque::StoredToken;
+use tokenry_core::{Client, Realm, Timestamp, User};
 use tokenry_store::{Change, Memory, Revision, Snapshot, Store, StoreError};
 
 use crate::fixture::{
@@ -129,7 +129,7 @@ async fn putting_again_replaces(store: AnyStore) {
     store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap();
     assert_eq!(found.realms, [newer]);
-    assert_eq!(found.users, [disabled]);
+    assert_eq!(found.users, [User { ended_before: at(2), ..disabled }]);
     assert_eq!(found.keys, [resealed]);
     assert_eq!(found.clients[0].credentials, [relabelled]);
     assert_eq!(found.master_key_check, Some([2; 32]));
@@ -171,7 +171,9 @@ async fn a_removed_client_takes_its_credentials_along(store: AnyStore) {
     ];
     store.change(changes, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap().clients;
-    assert_eq!(found, [client("r", "c", &[]), client("r", "d", &["2"])]);
+    // What was told of the one of this name stays with the name.
+    let again = Client { ended_before: at(2), ..client("r", "c", &[]) };
+    assert_eq!(found, [again, client("r", "d", &["2"])]);
 }
 
 async fn a_removed_realm_takes_everything_along(store: AnyStore) {
@@ -197,7 +199,8 @@ async fn a_removed_realm_takes_everything_along(store: AnyStore) {
     let again = vec![Change::RemoveRealm { realm: "r".into() }, Change::PutRealm(realm("r"))];
     store.change(again, None, at(1)).await.unwrap();
     let found = store.load().await.unwrap();
-    assert_eq!(found.realms, [realm("r"), realm("rr")]);
+    // But for what was told of the one of this name.
+    assert_eq!(found.realms, [Realm { ended_before: at(2), ..realm("r") }, realm("rr")]);
     assert_eq!(found.clients, [client("rr", "c", &["1"])]);
     assert_eq!(found.users, [user("rr", "u")]);
     assert_eq!(found.keys, [key("rr", "k")]);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use tokenry_core::family::Rotated;
 use tokenry_core::revocation::Ended;
-use tokenry_core::{Realm, Timestamp};
+use tokenry_core::{Client, Realm, Timestamp, User};
 use tokenry_store::{Change, Logged, Memory, Revision, Store, StoreError};
 use tokio::runtime::Runtime;
 
@@ -19,6 +19,7 @@ every_store! {
     a_reused_refresh_token_is_written_with_its_client
     what_ends_nothing_writes_nothing
     a_row_takes_the_place_of_the_one_before_it_and_says_at_least_as_much
+    what_is_put_knows_what_was_told_of_it
     a_change_that_is_not_made_writes_nothing
     rows_come_in_pages
     rows_are_forgotten_but_for_the_newest
@@ -236,6 +237,53 @@ async fn a_row_takes_the_place_of_the_one_before_it_and_says_at_least_as_much(st
         assert_eq!(row.revocation.until, at(latest + 1 + DAY));
         assert_eq!(row.at, now);
     }
+}
+
+async fn what_is_put_knows_what_was_told_of_it(store: AnyStore) {
+    house(&store).await;
+    let stored = async || {
+        let found = store.load().await.unwrap();
+        [found.realms[0].ended_before, found.clients[0].ended_before, found.users[0].ended_before]
+    };
+    let nothing = Timestamp::EPOCH;
+    assert_eq!(stored().await, [nothing; 3]);
+    let disabled = Client { enabled: false, ..client("r", "c", &[]) };
+    let raised = |not_before| User { not_before, ..user("r", "u") };
+    let steps = [
+        ("a client is disabled", Change::PutClient(disabled), [nothing, at(SETTLED), nothing]),
+        // Whoever puts it need not know.
+        ("and enabled", Change::PutClient(client("r", "c", &[])), [nothing, at(SETTLED), nothing]),
+        (
+            "a password changes",
+            Change::PutUser(raised(Timestamp::from_millis(NOW * 1000 + 1))),
+            [nothing, at(SETTLED), at(NOW + 1)],
+        ),
+        (
+            "all tokens are revoked",
+            Change::PutRealm(Realm { not_before: at(NOW + 7), ..realm("r") }),
+            [at(NOW + 7), at(SETTLED), at(NOW + 1)],
+        ),
+        // By somebody who has read it before.
+        ("and not", Change::PutRealm(realm("r")), [at(NOW + 7), at(SETTLED), at(NOW + 1)]),
+    ];
+    for (name, step, expected) in steps {
+        change(&store, step).await;
+        assert_eq!(stored().await, expected, "{name}");
+    }
+    // In one change, and of another life.
+    let again = vec![
+        Change::RemoveRealm { realm: "r".into() },
+        Change::PutRealm(realm("r")),
+        Change::PutClient(client("r", "c", &[])),
+        Change::PutClient(client("r", "d", &[])),
+        Change::RemoveClient { realm: "r".into(), client: "d".into() },
+        Change::PutClient(client("r", "d", &[])),
+        Change::PutUser(user("r", "u")),
+    ];
+    store.change(again, None, at(NOW + 10)).await.unwrap();
+    assert_eq!(stored().await, [at(NOW + 11), at(SETTLED), at(NOW + 1)]);
+    let found = store.client("r", "d").await.unwrap().unwrap();
+    assert_eq!(found.ended_before, at(NOW + 11));
 }
 
 async fn a_change_that_is_not_made_writes_nothing(store: AnyStore) {

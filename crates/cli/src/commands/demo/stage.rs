@@ -270,6 +270,7 @@ fn user_of(realm: &Realm) -> Result<(User, Secret), Trouble> {
         password: password::hash(&secret, random()?)?,
         enabled: true,
         not_before: Timestamp::EPOCH,
+        ended_before: Timestamp::EPOCH,
         created_at: now(),
     };
     Ok((user, secret))

@@ -23,7 +23,7 @@ pub(in crate::dialect) fn claims(
     let (subject, username) = account(realm, &issue.subject, &issue.client.id);
     let object = Object::with_capacity(640)
         .number("exp", issue.expires_at.as_secs())
-        .number("iat", issue.issued_at.as_secs())
+        .number("iat", issue.decided_at.as_secs())
         .string("jti", &format!("id-{}", uuid_text(&issue.jti)))
         .string("iss", realm.issuer.as_str())
         .string("aud", &issue.client.id)

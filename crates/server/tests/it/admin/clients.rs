@@ -358,6 +358,9 @@ async fn the_server_says_what_a_guard_in_its_process_needs() {
     house.admin(Method::PUT, BILLING, body).await;
     assert!(!active(&access).await);
     house.admin(Method::PUT, BILLING, &body.replace("false", "true")).await;
+    assert!(!active(&access).await, "it was told that it has ended");
+    let access = house.token(&billing(), "grant_type=client_credentials").await;
+    let access = access.field("access_token");
     assert!(active(&access).await);
     house
         .post_to("/revoke", &[("authorization", &basic(&billing()))], &format!("token={access}"))
