@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use tokenry_core::client::{Credential, MAX_CREDENTIALS};
 use tokenry_core::realm::Realm;
-use tokenry_core::{Client, MasterKey};
+use tokenry_core::{Client, MasterKey, User};
 use tokenry_store::{Change, OpenError, Revision, Snapshot, Store, StoreError};
 
 use crate::args::Global;
@@ -29,6 +30,72 @@ pub(crate) enum Read {
     Whole,
     /// All but clients, of which there may be a million.
     Outline,
+}
+
+/// How often a change is tried while others change the store: a server makes keys as soon as it sees a new realm, a busy one
+/// revokes tokens all the time, and scripts run many commands at once.
+pub(crate) const ATTEMPTS: usize = 10;
+
+/// Whether what a change builds on is now as it was before.
+fn builds_on(change: &Change, before: &Snapshot, now: &Snapshot) -> bool {
+    let same_realm = |realm: &str| find_realm(before, realm) == find_realm(now, realm);
+    // Its credentials are looked at where they matter.
+    let same_client = |realm: &str, id: &str| {
+        let registration = |snapshot| {
+            find_client(snapshot, realm, id)
+                .map(|client| Client { credentials: Vec::new(), ..client.clone() })
+        };
+        same_realm(realm) && registration(before) == registration(now)
+    };
+    let same_user = |realm: &str, name: &str| {
+        let find = |snapshot: &Snapshot| {
+            snapshot.users.iter().find(|user| user.realm == realm && user.name == name).cloned()
+        };
+        same_realm(realm) && find(before) == find(now)
+    };
+    match change {
+        Change::PutRealm(realm) => same_realm(&realm.name),
+        // Whoever removes it was told how much is in it.
+        Change::RemoveRealm { realm } => {
+            let clients = |snapshot: &Snapshot| -> Vec<Client> {
+                snapshot.clients.iter().filter(|client| client.realm == *realm).cloned().collect()
+            };
+            let users = |snapshot: &Snapshot| -> Vec<User> {
+                snapshot.users.iter().filter(|user| user.realm == *realm).cloned().collect()
+            };
+            same_realm(realm) && clients(before) == clients(now) && users(before) == users(now)
+        }
+        Change::PutClient(client) => same_client(&client.realm, &client.id),
+        Change::RemoveClient { realm, client } => same_client(realm, client),
+        // Others may come and go beside it, as long as there is room and none of them is the same.
+        Change::PutCredential { realm, client, credential } => {
+            let is_other =
+                |own: &Credential| own.id != credential.id && own.kind != credential.kind;
+            same_client(realm, client)
+                && find_client(now, realm, client).is_some_and(|client| {
+                    client.credentials.len() < MAX_CREDENTIALS
+                        && client.credentials.iter().all(is_other)
+                })
+        }
+        Change::RemoveCredential { realm, client, credential } => {
+            let find = |snapshot| {
+                let credentials = &find_client(snapshot, realm, client)?.credentials;
+                credentials.iter().find(|own| own.id == *credential).cloned()
+            };
+            same_client(realm, client) && find(before) == find(now)
+        }
+        Change::PutUser(user) => same_user(&user.realm, &user.name),
+        Change::RemoveUser { realm, user } => same_user(realm, user),
+        Change::PutMasterKeyCheck(_) | Change::PutKey(_) | Change::RemoveKey { .. } => false,
+    }
+}
+
+fn find_realm<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Realm> {
+    snapshot.realms.iter().find(|realm| realm.name == name)
+}
+
+fn find_client<'s>(snapshot: &'s Snapshot, realm: &str, id: &str) -> Option<&'s Client> {
+    snapshot.clients.iter().find(|client| client.realm == realm && client.id == id)
 }
 
 impl Installation {
@@ -77,15 +144,28 @@ impl Installation {
 
     /// Makes changes that build on what was read.
     ///
-    /// They are refused if anything else changed in between: a command takes milliseconds, so that running it again is
-    /// no hardship, and a lost change would be.
+    /// They are refused if that has changed in between: a command takes milliseconds, so that running it again is no
+    /// hardship, and a lost change would be. What else has changed does not matter; it is read anew to see that.
     pub(crate) async fn change_unchanged(
         &self,
         changes: Vec<Change>,
     ) -> Result<Revision, Diagnostic> {
-        self.change(changes, Some(self.snapshot.revision))
-            .await
-            .map_err(|error| store_failed(&error))
+        let mut expected = self.snapshot.revision;
+        for _ in 1..ATTEMPTS {
+            match self.change(changes.clone(), Some(expected)).await {
+                Err(StoreError::Conflict) => {
+                    let now = self.store.load().await.map_err(|error| store_failed(&error))?;
+                    let same_key = now.master_key_check.is_none_or(|it| it == self.master.check());
+                    let same = |change| builds_on(change, &self.snapshot, &now);
+                    if !same_key || !changes.iter().all(same) {
+                        break;
+                    }
+                    expected = now.revision;
+                }
+                other => return other.map_err(|error| store_failed(&error)),
+            }
+        }
+        Err(store_failed(&StoreError::Conflict))
     }
 
     /// Undoes a change whose outcome nobody has seen; gives the error with what became of it.

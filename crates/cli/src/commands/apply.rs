@@ -11,13 +11,10 @@ use super::Outcome;
 use crate::args::Global;
 use crate::diagnostic::Diagnostics;
 use crate::edge;
-use crate::installation::{Installation, Read, store_failed};
+use crate::installation::{ATTEMPTS, Installation, Read, store_failed};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::realm_file::Drafts;
-
-/// How often a plan is compared again with a store that changes meanwhile (a busy server revokes tokens all the time).
-const ATTEMPTS: usize = 5;
 
 /// Makes what realm files declare so: prints the plan, then carries it out.
 ///

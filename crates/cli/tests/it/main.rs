@@ -10,6 +10,7 @@ mod caddy;
 mod canary;
 mod certificate;
 mod client_certificate;
+mod concurrent;
 mod crash;
 mod doctor;
 mod exec;
