@@ -295,12 +295,13 @@ impl Flights {
             asked: read(&self.asked),
             failed: read(&self.failed),
             spared: read(&self.spared),
-            failing: self.health.is_failing(),
+            failing: self.unsigned.health.is_failing() || self.signed.health.is_failing(),
         }
     }
 
+    /// Whether nothing is asked about JWTs for a while.
     pub(super) fn is_paused(&self) -> bool {
-        self.health.is_paused()
+        self.signed.health.is_paused()
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
