@@ -1,7 +1,6 @@
 //! Keepers that follow their issuer's revocation feed: what becomes of their tokens, and when they ask for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -464,10 +463,11 @@ async fn the_feed_is_asked_for_as_tokens_are() {
     let keeper = keeper.unwrap();
     assert_eq!(metrics(&keeper).state, FeedState::Idle);
     pass(MINUTE).await;
-    assert_eq!(feed.count(), 0, "there is no token yet");
+    let before = Instant::now();
     keeper.token().await.unwrap();
     pass(SECOND).await;
     let [opened] = &feed.opened()[..] else { panic!("not once") };
+    assert!(opened.at - before >= Duration::from_millis(20), "there is no token yet");
     assert_eq!((&opened.method, opened.url.as_str()), (&Method::POST, FEED));
     assert_eq!(opened.headers["authorization"], server.requests()[0].headers["authorization"]);
     assert_eq!(opened.headers["accept"], "text/event-stream");
@@ -610,17 +610,17 @@ async fn used(keeper: &Keeper, time: Duration) {
 async fn a_feed_that_fails_is_asked_less_and_less_and_tokens_do_not_notice() {
     let every_30s = 200..=300;
     let every_minute = 45..=70;
-    let cases: [(fn() -> Answer, _, _); 8] = [
-        (|| Answer::Broken, every_30s.clone(), FeedState::Behind),
-        (|| Answer::Html, every_30s.clone(), FeedState::Behind),
-        (|| Answer::Panics, every_30s.clone(), FeedState::Behind),
-        (|| Answer::Stream(unbounded_channel().1), every_30s, FeedState::Behind),
-        (|| Answer::Status(503, Some(50)), every_minute.clone(), FeedState::Behind),
-        (|| Answer::Status(403, None), every_minute.clone(), FeedState::NotAllowed),
-        (|| Answer::Status(401, None), every_minute, FeedState::NotAllowed),
-        (|| Answer::Status(404, None), 9..=13, FeedState::NoFeed),
+    let cases: [(fn() -> Answer, _, _, _); 8] = [
+        (|| Answer::Broken, every_30s.clone(), FeedState::Behind, "Transport(Broken"),
+        (|| Answer::Html, every_30s.clone(), FeedState::Behind, "NotAFeed"),
+        (|| Answer::Panics, every_30s.clone(), FeedState::Behind, "Panicked"),
+        (|| Answer::Stream(unbounded_channel().1), every_30s, FeedState::Behind, "Closed"),
+        (|| Answer::Status(503, Some(50)), every_minute.clone(), FeedState::Behind, "Unavailable"),
+        (|| Answer::Status(403, None), every_minute.clone(), FeedState::NotAllowed, "NotAllowed"),
+        (|| Answer::Status(401, None), every_minute, FeedState::NotAllowed, "NotAllowed"),
+        (|| Answer::Status(404, None), 9..=13, FeedState::NoFeed, "NoFeed"),
     ];
-    for (otherwise, expected, state) in cases {
+    for (otherwise, expected, state, error) in cases {
         let (server, feed) = (issuing(300), Feed::default());
         feed.script().otherwise = otherwise;
         let keeper = keeper(&server, &feed);
@@ -630,8 +630,9 @@ async fn a_feed_that_fails_is_asked_less_and_less_and_tokens_do_not_notice() {
         assert!((16..=17).contains(&server.count()), "{state:?}");
         assert_eq!(metrics(&keeper).state, state);
         let told = told(&mut events);
-        let lost = told.iter().filter(|event| event.starts_with("FeedLost")).count();
-        assert_eq!(lost, 1, "{told:?}");
+        let lost: Vec<_> = told.iter().filter(|event| event.starts_with("FeedLost")).collect();
+        assert_eq!(lost.len(), 1, "{told:?}");
+        assert!(lost[0].starts_with(&format!("FeedLost {{ error: {error}")), "{told:?}");
         // Whoever stops using it, and comes back, does not ask sooner.
         let before = feed.count();
         for _ in 0..10 {
@@ -722,17 +723,15 @@ async fn who_does_not_ask_for_it_does_not_follow() {
 #[tokio::test(start_paused = true)]
 async fn the_issuers_metadata_say_where_the_feed_is() {
     let feed = Feed::default();
-    let there = Arc::new(AtomicBool::new(false));
-    let is_there = Arc::clone(&there);
+    let place = Arc::new(std::sync::Mutex::new(None::<&str>));
+    let named = Arc::clone(&place);
     let server = Server::new(move |asked, n| {
         if asked.path != "/.well-known/oauth-authorization-server" {
             return Ok(issued(asked, n, 300));
         }
-        let named = if is_there.load(Ordering::Relaxed) {
-            format!(r#","revocation_feed_endpoint":"{FEED}""#)
-        } else {
-            String::new()
-        };
+        let named = named.lock().unwrap();
+        let named = named.map(|url| format!(r#","revocation_feed_endpoint":"{url}""#));
+        let named = named.unwrap_or_default();
         Ok(answer(
             200,
             &format!(
@@ -754,12 +753,33 @@ async fn the_issuers_metadata_say_where_the_feed_is() {
         told(&mut events).into_iter().filter(|event| event.starts_with("Feed")).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert!(lost[0].contains("error: NoFeed"), "{lost:?}");
-    there.store(true, Ordering::Relaxed);
+    *place.lock().unwrap() = Some(FEED);
     while feed.count() == 0 {
         used(&keeper, SECOND).await;
     }
     assert_eq!(feed.opened()[0].url, FEED);
     line.current(1).await;
+    assert_eq!(metrics(&keeper).state, FeedState::Following);
+    let found = server.requests().iter().filter(|asked| asked.path.contains("known")).count();
+
+    // It is known from then on, until it moves.
+    let again = feed.stream();
+    used(&keeper, SECOND).await;
+    drop(line);
+    used(&keeper, SECOND).await;
+    again.current(1).await;
+    let known = server.requests().iter().filter(|asked| asked.path.contains("known")).count();
+    assert_eq!((feed.opened()[1].url.as_str(), known), (FEED, found));
+    let elsewhere = "https://feed.example/revocations";
+    *place.lock().unwrap() = Some(elsewhere);
+    feed.next(Answer::Status(404, None));
+    let moved = feed.stream();
+    drop(again);
+    while feed.count() < 4 {
+        used(&keeper, SECOND).await;
+    }
+    moved.current(2).await;
+    assert_eq!(feed.opened()[3].url, elsewhere);
     assert_eq!(metrics(&keeper).state, FeedState::Following);
 
     // Who gets tokens elsewhere does not show its credentials there.
