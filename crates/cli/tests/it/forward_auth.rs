@@ -346,6 +346,14 @@ async fn what_the_proxy_does_not_say_is_not_taken_from_the_client() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/forward-auth.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let told = ["`", "{"].iter().any(|end| document.contains(&format!("`{name}{end}")));
+        assert!(told, "{name} stands in no table");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
