@@ -107,7 +107,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     Check(check::Arguments),
     Apply(apply::Arguments),
-    /// Lists and removes realms; `apply` makes and changes them.
+    /// Lists and removes realms, and ends all their tokens; `apply` makes and changes them.
     #[command(subcommand)]
     Realm(realm::Command),
     /// Registers, lists and removes clients and their secrets.
@@ -116,7 +116,7 @@ pub(crate) enum Command {
     /// Registers, lists and removes the users of the password grant.
     #[command(subcommand)]
     User(user::Command),
-    /// Obtains an access token and prints it.
+    /// Obtains an access token and prints it; `token inspect` shows what one says, `token revoke` ends one.
     Token(token::Arguments),
     Curl(curl::Arguments),
     #[cfg(unix)]
@@ -143,7 +143,7 @@ pub(crate) enum ClientCommand {
     Disable(client::Disable),
     /// Lets a client that was disabled have tokens again.
     Enable(client::Enable),
-    /// Ends every refresh token that a client has been given until now.
+    /// Ends every token that a client has been given until now.
     Revoke(client::Revoke),
     /// Removes a client with its secrets.
     Remove(client::Remove),
@@ -153,7 +153,10 @@ pub(crate) enum ClientCommand {
     /// The public keys of a client, with which it needs no secret: better, where the client can sign.
     #[command(subcommand)]
     Key(key::Command),
-    /// The secrets of a client: add a new one, watch the old one fall silent, remove it.
+    /// The secrets of a client: add a new one, hand it over, remove the old one.
+    ///
+    /// Whether an old one is still in use, the server's log says: with `[log] level = "info,tokenry_server=debug"`, each token that is
+    /// issued is logged with the `credential` that was used, as `list` names it.
     #[command(subcommand)]
     Secret(secret::Command),
     /// What other issuers call a client, so that it needs neither: a Kubernetes service account, a CI job, a workload.

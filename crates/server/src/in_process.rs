@@ -6,7 +6,8 @@ use tokenry_core::realm::Dialect;
 
 use crate::app::App;
 use crate::dialect::{Place, Voice};
-use crate::endpoint::{Token, Walk};
+use crate::endpoint::Walk;
+use crate::reader::Token;
 
 /// A realm as those see it who check its tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]

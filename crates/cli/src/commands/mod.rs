@@ -130,7 +130,7 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
                 subject::run(&command, &global, output).await
             }
             Command::User(command) => user::run(&command, &global, output).await,
-            Command::Token(arguments) => token::run(&arguments, output).await,
+            Command::Token(arguments) => token::run(&arguments, &global, output).await,
             Command::Curl(arguments) => curl::run(&arguments, output).await,
             #[cfg(unix)]
             Command::Exec(arguments) => exec::run(&arguments, output).await,

@@ -1,14 +1,16 @@
-//! `tokenry realm`: which realms there are, and their end. They begin and change with `tokenry apply`.
+//! `tokenry realm`: which realms there are, and the end of their tokens and of themselves. They begin and change with `tokenry apply`.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
+use tokenry_core::Realm;
 use tokenry_store::Change;
 
 use super::Outcome;
 use crate::args::Global;
 use crate::diagnostic::{Diagnostic, quoted};
+use crate::edge;
 use crate::installation::Installation;
 use crate::output::{Output, table};
 
@@ -17,8 +19,19 @@ use crate::output::{Output, table};
 pub(crate) enum Command {
     /// Lists realms.
     List,
-    /// Removes a realm with its clients, users and keys. Its refresh tokens are no longer good, and verifiers stop
-    /// accepting its access tokens once they look for its keys again.
+    /// Ends every token that the realm has issued until now.
+    ///
+    /// Its refresh tokens are no longer good. APIs that introspect, and those that follow the revocation feed, refuse its access
+    /// tokens at once; elsewhere these live out their life. Clients, users and keys stay as they are; all get new tokens at once. For a signing key that has leaked this is not
+    /// enough: whoever has it makes new tokens.
+    Revoke {
+        /// Its name.
+        realm: String,
+    },
+    /// Removes a realm with its clients, users and keys. Its tokens are no longer good.
+    ///
+    /// APIs that follow the revocation feed refuse its access tokens at once, those that introspect are answered no more, and
+    /// others stop accepting them once they look for its keys again.
     Remove {
         /// Its name.
         realm: String,
@@ -32,6 +45,7 @@ pub(crate) async fn run(command: &Command, global: &Global, output: Output) -> O
     let installation = Installation::open(global, output).await?;
     match command {
         Command::List => list(&installation, output)?,
+        Command::Revoke { realm } => revoke(&installation, realm, output).await?,
         Command::Remove { realm, force } => remove(&installation, realm, *force, output).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -59,6 +73,15 @@ fn list(installation: &Installation, output: Output) -> Result<(), Diagnostic> {
         });
         table(["REALM", "ISSUER", "CLIENTS", "USERS"], rows)
     })
+}
+
+async fn revoke(installation: &Installation, name: &str, output: Output) -> Result<(), Diagnostic> {
+    let realm = installation.realm(name)?;
+    let not_before = realm.not_before.max(edge::now());
+    let changed = Realm { not_before, ..realm.clone() };
+    installation.change_unchanged(vec![Change::PutRealm(changed)]).await?;
+    let json = json!({ "realm": name, "not_before": edge::date(not_before) });
+    output.done(&json, || format!("tokens of realm {name} from before now are no longer good"))
 }
 
 async fn remove(

@@ -2,6 +2,7 @@
 
 mod format;
 mod inspect;
+mod revoke;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub(crate) use self::format::{TokenFormat, curl_header, curl_quoted};
 use self::format::{formats, k8s_api_version};
 use super::Outcome;
 use super::source::Source;
-use crate::args::Format;
+use crate::args::{Format, Global};
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::edge;
 use crate::output::Output;
@@ -50,11 +51,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::Arguments),
+    Revoke(revoke::Arguments),
 }
 
-pub(crate) async fn run(arguments: &Arguments, output: Output) -> Outcome {
-    if let Some(Command::Inspect(arguments)) = &arguments.command {
-        return inspect::run(arguments, output).await;
+pub(crate) async fn run(arguments: &Arguments, global: &Global, output: Output) -> Outcome {
+    match &arguments.command {
+        Some(Command::Inspect(arguments)) => return inspect::run(arguments, output).await,
+        Some(Command::Revoke(arguments)) => return revoke::run(arguments, global, output).await,
+        None => {}
     }
     let api_version = match arguments.output {
         // Before a token is asked for: a kubectl that wants another version wants no token of ours.

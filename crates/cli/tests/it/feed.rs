@@ -141,6 +141,43 @@ async fn what_is_issued_right_after_others_have_ended_is_good_at_an_api_that_fol
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_ends_one_token_or_all_of_a_realm() {
+    let (place, server) = place();
+    let api = Api::start(&place, &server).await;
+    let (first, second, third) =
+        (obtain(&place, &server), obtain(&place, &server), obtain(&place, &server));
+    for token in [&first, &second, &third] {
+        assert!(api.verify(token).await.is_ok());
+    }
+    let ran = place.run_with(["token", "revoke", "--output", "json"], &first).good();
+    assert_eq!(ran.json()["realm"], "example");
+    assert_eq!(ran.json()["client"], "first");
+    assert_eq!(ran.json()["had_ended"], false);
+    assert!(!ran.out.contains(&first) && !ran.err.contains(&first));
+    assert_eq!(api.refusal(&first).await, Rejection::Revoked);
+    // Copied out of a log, into a file.
+    place.write("leaked", &format!("Authorization: Bearer {second}\n"));
+    place.run(["token", "revoke", "--token-file", "leaked"]).good();
+    assert_eq!(api.refusal(&second).await, Rejection::Revoked);
+    let again = place.run(["token", "revoke", "--token-file", "leaked"]).good();
+    assert!(again.out.contains("had ended already"), "{again:?}");
+    assert!(api.verify(&third).await.is_ok(), "nobody revoked that one");
+
+    let given = place.run(["token", "revoke", &third]);
+    assert_eq!(given.code, Some(2));
+    assert!(!given.err.contains(&third) && given.err.contains("--token-file"), "{given:?}");
+    let forged = format!("{}x", third);
+    place.run_with(["token", "revoke"], &forged).bad("this is no token of this installation");
+    place.run_with(["token", "revoke"], &place.read("secret")).bad("the secret of a client");
+    assert!(api.verify(&third).await.is_ok());
+
+    let ran = place.run(["realm", "revoke", "example", "--output", "json"]).good();
+    assert_eq!(ran.json()["realm"], "example");
+    assert_eq!(api.refusal(&third).await, Rejection::Revoked);
+    place.run(["realm", "revoke", "exmaple"]).bad("did you mean `example`?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_was_cut_off_learns_what_it_has_missed() {
     let (place, server) = place();
     let api = Api::start(&place, &server).await;

@@ -11,8 +11,8 @@ use tokenry_core::request::{GrantType, Received};
 use tokenry_core::{Realm, Refusal};
 
 use super::{DPOP, Granted, Place, Told, confirmed, listed, not_before, uuid_text};
-use crate::endpoint::Token;
 use crate::json::Object;
+use crate::reader::Token;
 
 pub(super) mod id_token;
 pub(super) mod userinfo;

@@ -17,10 +17,11 @@ use tokenry_core::request::Received;
 use tokenry_core::status_list::Reference;
 use tokenry_core::{Realm, Refusal, Secret, Timestamp};
 
-use crate::endpoint::{Denied, Token};
+use crate::endpoint::Denied;
 use crate::http_answer::{Body, error, full, json};
 use crate::json::Object;
 use crate::metadata;
+use crate::reader::Token;
 
 mod keycloak;
 mod rfc;

@@ -9,8 +9,8 @@ use tokenry_core::request::{GrantType, TokenType};
 use tokenry_core::{Realm, Refusal};
 
 use super::{DPOP, Granted, Told, confirmed, listed, uuid_text};
-use crate::endpoint::Token;
 use crate::json::Object;
+use crate::reader::Token;
 
 /// What a token exchange gives.
 const ACCESS_TOKEN: &str = TokenType::AccessToken.as_str();

@@ -13,8 +13,8 @@ use tokenry_core::refresh::Subject;
 use tokenry_core::request::{Asked, Exchange, GrantType, PresentedToken, TokenType};
 use tokenry_core::{Binding, Client, Refusal, Secret};
 
-use super::introspect::Token;
 use super::{Failure, Walk};
+use crate::reader::Token;
 use crate::remote_keys::Place as PublishedAt;
 
 impl Walk<'_> {

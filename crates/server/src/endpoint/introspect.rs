@@ -1,12 +1,8 @@
 //! Introspection (RFC 7662): what a token says and whether it is good, for whoever may know.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use tokenry_core::introspection::{
-    About, AccessToken, Known, TokenInquiry, may_know, refresh_token_is_active,
-};
+use tokenry_core::introspection::{About, Known, TokenInquiry, may_know, refresh_token_is_active};
 use tokenry_core::jose::claims::Audience;
-use tokenry_core::jose::jws::Compact;
-use tokenry_core::opaque::OpaqueToken;
 use tokenry_core::refresh::RefreshToken;
 use tokenry_core::request::Received;
 
@@ -14,27 +10,10 @@ use super::{Failure, Walk, Who};
 use crate::http_answer::{Body, json};
 use crate::json::Object;
 use crate::keyring::Kind;
+use crate::reader::{Reader, Token};
 
 /// The media type of a signed answer (RFC 9701 §5).
 const SIGNED: &str = "application/token-introspection+jwt";
-
-/// A token of this realm.
-pub(crate) enum Token {
-    /// An access token, and the text of its claims.
-    Access(Box<AccessToken>, String),
-    /// A refresh token.
-    Refresh(Box<RefreshToken>),
-}
-
-impl Token {
-    /// The client that it was issued to.
-    pub(crate) fn client(&self) -> &str {
-        match self {
-            Self::Access(token, _) => &token.client,
-            Self::Refresh(token) => &token.client,
-        }
-    }
-}
 
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
@@ -84,36 +63,17 @@ impl Walk<'_> {
 
     /// The token of this realm that a text is, whether it is still good or not.
     pub(super) async fn token_of(&self, text: &str) -> Result<Option<Token>, Failure> {
-        if let Ok(token) = self.state.sealer.open(text) {
-            return Ok(Some(Token::Refresh(Box::new(token))));
-        }
-        match OpaqueToken::read(text) {
-            Some(token) => self.opaque(&token).await,
-            None => Ok(self.signed(text)),
-        }
-    }
-
-    /// An opaque token, by what is held of it.
-    async fn opaque(&self, token: &OpaqueToken) -> Result<Option<Token>, Failure> {
-        let realm = &self.state.realm;
-        let held = self.app.store.token(&realm.name, token.id).await.map_err(|error| {
+        let reader = Reader {
+            realm: &self.state.realm,
+            sealer: &self.state.sealer,
+            keyring: &self.state.keyring,
+            store: &*self.app.store,
+            now: self.now,
+        };
+        reader.token(text).await.map_err(|error| {
             tracing::error!(%error, "opaque token not read");
             Failure::Unavailable("the store did not say what an opaque token is")
-        })?;
-        let held = held.filter(|held| token.is(held));
-        Ok(held.and_then(|held| {
-            let read = AccessToken::stored(&held, realm)?;
-            Some(Token::Access(Box::new(read), held.claims))
-        }))
-    }
-
-    fn signed(&self, text: &str) -> Option<Token> {
-        let compact = Compact::parse(text).ok()?;
-        let key = self.state.keyring.verifying(compact.header().kid()?, self.now)?;
-        let verified = compact.verify(key).ok()?;
-        let token = AccessToken::read(&verified, &self.state.realm)?;
-        let claims = String::from_utf8(verified.payload().to_vec()).ok()?;
-        Some(Token::Access(Box::new(token), claims))
+        })
     }
 
     /// The token of this realm that a text is, if it is good now.

@@ -36,7 +36,6 @@ use crate::password::Busy;
 use crate::remote_keys::Place as PublishedAt;
 use crate::throttle::Target;
 
-pub(crate) use introspect::Token;
 pub(crate) use userinfo::Denied;
 
 /// Why a client does not get what it asks for.

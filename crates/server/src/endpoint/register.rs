@@ -11,11 +11,11 @@ use tokenry_core::registration::{self, BadRegistration, Metadata};
 use tokenry_core::{Client, Particulars, Secret};
 use tokenry_store::{Change, Revision, StoreError};
 
-use super::introspect::Token;
 use super::{Failure, Walk};
 use crate::clock::random;
 use crate::http_answer::{Body, full, json};
 use crate::json::Object;
+use crate::reader::Token;
 
 /// What every token for the management of a registration begins with, so that secret scanners find a leaked one.
 const TOKEN_PREFIX: &str = "tkm_";

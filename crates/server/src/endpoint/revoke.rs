@@ -2,17 +2,15 @@
 
 use http::Response;
 use tokenry_core::family::FamilyId;
-use tokenry_core::grant::refresh_policy;
-use tokenry_core::introspection::{AccessToken, TokenInquiry};
-use tokenry_core::refresh::family_end;
+use tokenry_core::introspection::TokenInquiry;
 use tokenry_core::request::Received;
-use tokenry_core::status_list::{self, Reference};
-use tokenry_core::{Client, Refusal, Timestamp};
+use tokenry_core::{Refusal, Timestamp};
 
-use super::introspect::Token;
 use super::{Failure, Walk, Who, credential};
 use crate::dialect::Place;
 use crate::http_answer::Body;
+use crate::reader::Token;
+use crate::revoking::ended_with;
 
 /// What a revocation met.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,8 +26,7 @@ enum Met {
 impl Walk<'_> {
     /// `who` is filled where the request is refused.
     ///
-    /// A refresh token ends with its family, and with the access tokens of that family. An access token ends alone, unless
-    /// a status list has no other place for it than that of its family.
+    /// What ends with a token: see [`ended_with`].
     pub(super) async fn revoke(
         &self,
         received: &Received<'_>,
@@ -41,27 +38,21 @@ impl Walk<'_> {
         let client = self.client_of(&credentials, token.as_ref().ok(), who).await?;
         let revoked = async {
             let token = self.token_of(token?.expose()).await?;
-            let (id, until) = match &token {
+            let token = match token {
                 None if logout => return Err(Refusal::NotARefreshToken.into()),
                 Some(Token::Access(..)) if logout => {
                     return Err(Refusal::NotARefreshToken.into());
                 }
                 // "invalid tokens do not cause an error response" (RFC 7009 §2.2).
                 None => return Ok(Met::Nothing),
-                Some(Token::Access(token, _)) => match listed_family(token) {
-                    Some(family) => {
-                        (family, self.end_of_family(token.expires_at, client.registration()))
-                    }
-                    None => (token.id, token.expires_at),
-                },
-                Some(Token::Refresh(token)) => {
-                    (token.family, self.end_of_family(token.expires_at, client.registration()))
-                }
+                Some(token) => token,
             };
-            if token.as_ref().is_some_and(|token| token.client() != client.registration().id) {
+            let (realm, longest) = (&self.state.realm, self.state.longest_access());
+            let (id, until) = ended_with(&token, realm, client.registration(), longest, self.now);
+            if token.client() != client.registration().id {
                 return Err(Refusal::TokenOfAnotherClient.into());
             }
-            let over = token.is_some_and(|token| self.is_over(&token));
+            let over = self.is_over(&token);
             if until > self.now {
                 self.end(id, &client.registration().id, until).await?;
             }
@@ -84,19 +75,13 @@ impl Walk<'_> {
         Ok(self.voice.revoked(met == Met::Good))
     }
 
-    /// When nothing of a family can be good any more of which one token expires then.
-    fn end_of_family(&self, expires_at: Timestamp, client: &Client) -> Timestamp {
-        let end = family_end(self.now, expires_at, refresh_policy(&self.state.realm, client));
-        end.max(self.now + self.state.longest_access())
-    }
-
     /// Whether a token has expired, or ended with its family.
     fn is_over(&self, token: &Token) -> bool {
-        let (expires_at, family) = match token {
-            Token::Access(token, _) => (token.expires_at, token.family),
-            Token::Refresh(token) => (token.expires_at, Some(token.family)),
+        let family = match token {
+            Token::Access(token, _) => token.family,
+            Token::Refresh(token) => Some(token.family),
         };
-        expires_at <= self.now || family.is_some_and(|id| self.is_revoked(id))
+        token.expires_at() <= self.now || family.is_some_and(|id| self.is_revoked(id))
     }
 
     /// Remembers durably, and at once on this node, that what has this identifier is no longer good.
@@ -110,16 +95,4 @@ impl Walk<'_> {
         self.ended(id);
         Ok(())
     }
-}
-
-/// The family that has to end with an access token, since it alone has a place in a status list.
-///
-/// RFC 7009 §2.1: where "the token passed to the request is an access token, the authorization server MAY revoke the
-/// respective refresh token as well". A token by exchange names somebody else's family, and has a place of its own.
-fn listed_family(token: &AccessToken) -> Option<FamilyId> {
-    let names_a_place = matches!(Reference::of(&token.claims), Ok(Some(_)));
-    let alone = status_list::Place::of(token.id).is_some();
-    token
-        .family
-        .filter(|family| names_a_place && !alone && status_list::Place::of(*family).is_some())
 }

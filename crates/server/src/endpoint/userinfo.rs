@@ -5,9 +5,9 @@ use tokenry_core::introspection::AccessToken;
 use tokenry_core::request::Received;
 use tokenry_core::{Secret, jose::Claims};
 
-use super::introspect::Token;
 use super::{Failure, Walk};
 use crate::http_answer::Body;
+use crate::reader::Token;
 
 /// Why a bearer is told nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -26,6 +26,7 @@ mod published;
 mod refresh;
 mod registration;
 mod reuse;
+mod revoking;
 mod signing;
 mod socket;
 mod status_list;
