@@ -54,7 +54,10 @@ pub(crate) struct List {
     realm: Option<String>,
 }
 
-/// Removes a client with its secrets. Its refresh tokens are no longer good; access tokens live out their life.
+/// Removes a client with its secrets. Its tokens are no longer good.
+///
+/// APIs that introspect, and those that follow the revocation feed, refuse its access tokens at once; elsewhere these live
+/// out their life.
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
     /// The realm.
@@ -65,7 +68,8 @@ pub(crate) struct Remove {
 
 /// Keeps a client from getting tokens, until it is enabled again.
 ///
-/// Its secrets and refresh tokens are refused meanwhile. Access tokens live out their life.
+/// Its secrets and refresh tokens are refused meanwhile. The access tokens that it has are refused for good, and at once,
+/// by APIs that introspect and those that follow the revocation feed; elsewhere they live out their life.
 #[derive(Args, Debug)]
 pub(crate) struct Disable {
     /// The realm.
@@ -85,9 +89,11 @@ pub(crate) struct Enable {
     id: String,
 }
 
-/// Ends every refresh token that the client has been given until now.
+/// Ends every token that the client has been given until now.
 ///
-/// Access tokens live out their life. The client itself stays, and so do its secrets: with them it obtains new tokens.
+/// Its refresh tokens are no longer good. APIs that introspect, and those that follow the revocation feed, refuse its access
+/// tokens at once; elsewhere these live out their life. The client itself stays, and so do its secrets: with them it obtains
+/// new tokens. `tokenry token revoke` ends a single one.
 #[derive(Args, Debug)]
 pub(crate) struct Revoke {
     /// The realm.
@@ -303,7 +309,7 @@ pub(crate) async fn revoke(arguments: &Revoke, global: &Global, output: Output) 
     installation.change_unchanged(vec![Change::PutClient(client)]).await?;
     let json = json!({ "realm": realm, "client": id, "not_before": edge::date(not_before) });
     output.done(&json, || {
-        format!("refresh tokens of client {id} of realm {realm} from before now are no longer good")
+        format!("tokens of client {id} of realm {realm} from before now are no longer good")
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,8 @@ pub(crate) enum Command {
     ///
     /// Nothing else of the client changes. Refresh tokens that were given to whoever knew the secret stay good for
     /// whoever has another secret of the client (or none, where the realm lets refreshes go without): `tokenry client
-    /// revoke` ends those. Access tokens live out their life.
+    /// revoke` ends those, and access tokens where APIs introspect or follow the revocation feed; elsewhere these live out
+    /// their life.
     Remove(Existing),
 }
 

@@ -35,7 +35,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         origin: Origin,
     },
-    /// Gives a user another password. Refresh tokens from before are no longer good; access tokens live out their life.
+    /// Gives a user another password. Tokens from before are no longer good.
+    ///
+    /// APIs that introspect, and those that follow the revocation feed, refuse access tokens about the user at once; elsewhere
+    /// these live out their life.
     Password {
         /// The realm.
         realm: String,
@@ -51,7 +54,8 @@ pub(crate) enum Command {
     },
     /// Keeps a user from getting tokens, until it is enabled again.
     ///
-    /// Password and refresh tokens are refused meanwhile. Access tokens live out their life.
+    /// Password and refresh tokens are refused meanwhile. The access tokens that there are about it are refused for good, and
+    /// at once, by APIs that introspect and those that follow the revocation feed; elsewhere they live out their life.
     Disable {
         /// The realm.
         realm: String,
@@ -65,7 +69,10 @@ pub(crate) enum Command {
         /// The user's name.
         name: String,
     },
-    /// Removes a user. Its refresh tokens are no longer good; access tokens live out their life.
+    /// Removes a user. Tokens about it are no longer good.
+    ///
+    /// APIs that introspect, and those that follow the revocation feed, refuse access tokens about it at once; elsewhere these
+    /// live out their life.
     Remove {
         /// The realm.
         realm: String,
