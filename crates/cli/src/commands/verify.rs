@@ -58,7 +58,7 @@ use crate::output::Output;
 /// Without a file a token is checked by its signature and its claims alone: one that was revoked is good until it expires.
 ///
 /// docs/forward-auth.md has the proxies' side, and says what they have to overwrite. It runs until SIGTERM or SIGINT, and
-/// logs to standard error; TOKENRY_LOG sets the level. On SIGHUP it reads the files with secrets again.
+/// logs to standard error; TOKENRY_LOG sets the level. Secrets are read again when they are needed, and SIGHUP changes nothing.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "tokenry verify --proxy <KIND> --issuer <URL> --audience <NAME>... [OPTIONS]\n       \

@@ -148,9 +148,13 @@ impl Verify {
 
     /// Tells it to end, and waits until it has.
     pub(crate) fn end(mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 }
 
@@ -300,6 +304,9 @@ async fn each_proxy_is_answered_about_the_request_that_it_was_asked() {
         let answer = ask("GET", "/orders", "Bearer a b");
         assert_eq!(answer.status, if nginx { 401 } else { 400 }, "{answer:?}");
         assert!(answer.all("WWW-Authenticate")[0].contains("error=\"invalid_request\""));
+        // Whoever wants it to read something again must not end it.
+        verify.signal("-HUP");
+        assert_eq!(ask("GET", "/orders", &good).status, 200);
         assert_eq!(verify.end(), Some(0));
         let log = std::fs::read_to_string(folder.path().join("verify.log")).unwrap();
         assert!(log.contains("\"jti\":\"j-1\"") && log.contains("ended"), "{log}");
