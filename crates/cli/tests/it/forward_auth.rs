@@ -492,3 +492,16 @@ fn what_is_not_to_be_is_said_before_a_port_is_bound() {
         ran.err
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_proofs_are_required_no_bearer_token_is_good() {
+    let issuer = Issuer::start().await;
+    let good = format!("Bearer {}", issuer.token(json!({})));
+    for (more, status) in [("", 200), ("\nrequired = true", 401)] {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = RULES.replace("[dpop]", &format!("[dpop]{more}"));
+        let verify = Verify::start(folder.path(), &issuer.config("nginx", &rules));
+        let (line, headers) = question("nginx", "GET", "/orders", &good);
+        assert_eq!(verify.ask(&line, &headers).status, status, "{more}");
+    }
+}

@@ -219,6 +219,8 @@ impl fmt::Debug for IntrospectionSettings {
             .field("endpoint", &self.endpoint)
             .field("prefixes", &self.prefixes)
             .field("always", &self.always)
+            .field("ttl", &self.ttl)
+            .field("without_audience", &self.lenience.no_audience)
             .finish_non_exhaustive()
     }
 }

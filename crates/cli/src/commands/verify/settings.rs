@@ -321,3 +321,46 @@ pub(super) fn connect_to(text: &str) -> Option<(String, SocketAddr)> {
     port.parse::<u16>().ok()?;
     Some((host.to_owned(), address.parse().ok()?)).filter(|_| !host.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_about_asking_and_following_is_passed_on() {
+        let (client_id, client_secret) = ("api".to_owned(), ClientSecret::from("sesame"));
+        let introspection = Introspection {
+            client_id: client_id.clone(),
+            client_secret: client_secret.clone(),
+            endpoint: Some("https://a.example/ask".to_owned()),
+            always: true,
+            ttl: Some(Duration::from_secs(7)),
+            opaque_prefix: Some("x_".to_owned()),
+            without_audience: true,
+        };
+        let shown = format!("{:?}", introspection.settings());
+        for part in ["/ask", "\"x_\"", "always: true", "ttl: 7s", "without_audience: true"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        let (when_behind, max_silence) = (WhenBehind::Refuse, Some(Duration::from_secs(20)));
+        let feed = Feed { client_id, client_secret, endpoint: None, when_behind, max_silence };
+        let shown = format!("{:?}", feed.settings());
+        for part in ["\"api\"", "Refuse", "max_silence: 20s"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_about_an_issuer_is_its_policy() {
+        let mut issuer = Issuer::new("https://a.example".to_owned(), vec!["api".to_owned()]);
+        issuer.algorithms = Some(vec![Algorithm::Ps256]);
+        issuer.leeway = Duration::from_secs(3);
+        issuer.legacy_typ = true;
+        let builder = issuer.tell(Verifier::builder(&issuer.issuer));
+        let verifier = builder.build().unwrap();
+        let [policy] = &verifier.policies().collect::<Vec<_>>()[..] else { panic!("one issuer") };
+        assert_eq!(policy.audiences, ["api"]);
+        assert_eq!(policy.algorithms, [Algorithm::Ps256]);
+        assert_eq!((policy.leeway, policy.legacy_typ), (Duration::from_secs(3), true));
+    }
+}
