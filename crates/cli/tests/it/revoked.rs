@@ -77,7 +77,7 @@ async fn what_an_operator_revokes_is_replaced_before_an_api_refuses_it() {
     let now = verifier.now();
     let refused = verifier.verify(first.access_token().expose(), now).await;
     assert_eq!(refused, Err(Rejection::Revoked));
-    // Its successor was not asked for in the second that was revoked as a whole.
+    // Its successor is good from the start.
     verifier.verify(second.access_token().expose(), now).await.unwrap();
     let metrics = keeper.metrics();
     assert_eq!((metrics.obtained, metrics.refreshed, metrics.unauthorized), (2, 0, 0));

@@ -42,7 +42,7 @@ pub(crate) struct Marked {
     /// By the clock of this machine.
     obtained: Timestamp,
     /// The same, since the keeper began.
-    obtained_at: Duration,
+    pub(crate) obtained_at: Duration,
 }
 
 impl Marked {

@@ -140,8 +140,11 @@ impl Shared {
             FeedEvent::Revoked { cursor, revocation: Revocation { ended, .. } } => {
                 let mut state = self.state();
                 feed.remember(ended.clone());
-                self.revoke(&mut state, &ended);
+                let actions = self.revoke(&mut state, &ended, Duration::ZERO);
+                self.carry_out(&mut state, &actions);
                 drop(state);
+                // The task may wait for the renewal of a token that is no more.
+                self.changed.notify_one();
                 feed.go_on_from(cursor);
             }
             // What it is told is what concerns its own tokens: that is all it needs.
@@ -154,9 +157,9 @@ impl Shared {
         }
     }
 
-    /// A token has just come: what is it, and was it revoked while it was on its way?
-    pub(super) fn watch(&self, state: &mut State) {
-        let (Some(feed), Some(token)) = (&self.feed, &state.token) else { return };
+    /// A token has just come: what is it, and was it revoked while it was on its way? Gives what is to be done then.
+    pub(super) fn watch(&self, state: &mut State) -> Vec<Action> {
+        let (Some(feed), Some(token)) = (&self.feed, &state.token) else { return Vec::new() };
         let client = self.exchange.credentials.client.as_ref();
         let marked = Marked::read(
             token.access_token(),
@@ -165,23 +168,28 @@ impl Shared {
             (self.clock.wall(), self.clock.now()),
         );
         let ended = feed.ended(&marked);
+        // Who has heard of it dates what it issues after the point before which all has ended. Whoever issued this had not:
+        // what it issues is dead until that point is past.
+        let wait =
+            ended.as_ref().map(|ended| marked.wait(ended, (marked.obtained_at, self.clock.wall())));
         state.marked = Some(Box::new(marked));
-        if let Some(ended) = ended {
-            self.revoke(state, &ended);
+        match (ended, wait) {
+            (Some(ended), Some(wait)) => self.revoke(state, &ended, wait),
+            _ => Vec::new(),
         }
     }
 
-    /// Something was revoked: the token that is held, perhaps.
-    fn revoke(&self, state: &mut State, ended: &Ended) {
-        let (Some(feed), Some(marked)) = (&self.feed, &state.marked) else { return };
+    /// Something was revoked: the token that is held, perhaps. Another is asked for after this time. Gives what is to be done.
+    fn revoke(&self, state: &mut State, ended: &Ended, wait: Duration) -> Vec<Action> {
+        let (Some(feed), Some(marked)) = (&self.feed, &state.marked) else { return Vec::new() };
         if !ended.covers(&marked.marks()) || state.machine.is_revoked(marked.generation) {
-            return;
+            return Vec::new();
         }
         let generation = marked.generation;
         let now = self.clock.now();
         let revoked = Revoked {
             generation,
-            not_before: now + marked.wait(ended, (now, self.clock.wall())),
+            not_before: now + wait,
             with_refresh_token: marked.ends_refresh_token(ended),
             roll: match ended {
                 // Of nobody else.
@@ -190,14 +198,11 @@ impl Shared {
             },
         };
         let actions = state.machine.step(Input::Revoked(revoked), now);
-        if !state.machine.is_revoked(generation) {
-            return;
+        if state.machine.is_revoked(generation) {
+            feed.count_revoked();
+            self.tell(Event::Revoked { generation });
+            state.refresh_token_is_dead |= actions.contains(&Action::ForgetRefreshToken);
         }
-        feed.count_revoked();
-        self.tell(Event::Revoked { generation });
-        state.refresh_token_is_dead |= actions.contains(&Action::ForgetRefreshToken);
-        self.carry_out(state, &actions);
-        // The task waits for the renewal of a token that is no more.
-        self.changed.notify_one();
+        actions
     }
 }

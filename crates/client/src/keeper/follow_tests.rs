@@ -329,17 +329,37 @@ async fn who_asks_meanwhile_waits_for_the_successor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_token_is_asked_for_that_is_revoked_as_well() {
+async fn who_has_heard_of_it_gives_a_token_that_is_good_at_once() {
+    // Its tokens are dated after the point before which all have ended.
+    let server = Server::new(|asked, n| {
+        let ahead = if n == 1 { Duration::ZERO } else { 2 * SECOND };
+        Ok(issued(&Asked { at: asked.at + ahead, ..asked.clone() }, n, 300))
+    });
+    let feed = Feed::default();
+    let line = feed.stream();
+    let keeper = keeper(&server, &feed);
+    keeper.token().await.unwrap();
+    pass(SECOND).await;
+    line.revoke(2, client(3)).await;
+    let before = Instant::now();
+    assert_eq!(keeper.token().await.unwrap().generation(), 2);
+    assert_eq!(before.elapsed(), Duration::from_millis(20));
+    line.go_on(MINUTE).await;
+    assert_eq!((server.count(), metrics(&keeper).revoked), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_is_asked_again_when_that_point_is_past_and_nobody_gets_what_it_gave() {
     let (server, _feed, keeper, line) = current_keeper().await;
     pass(SECOND).await;
     // It is 1.07 s: what is issued before 3 s has ended.
     line.revoke(2, client(3)).await;
     let token = keeper.token().await.unwrap();
-    assert_eq!((server.count(), token.generation()), (2, 2));
-    let asked = server.requests()[1].at;
+    assert_eq!((server.count(), token.generation()), (3, 3));
+    let asked = server.requests()[2].at;
     assert!(at(3) <= asked && asked <= at(3) + SECOND / 5, "{asked}");
     pass(SECOND).await;
-    assert_eq!((server.count(), metrics(&keeper).revoked), (2, 1));
+    assert_eq!((server.count(), metrics(&keeper).revoked), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -437,10 +437,27 @@ impl Shared {
             });
             refresh_event.into_iter().for_each(|event| self.tell(event));
         }
+        let actions = match state.machine.generation() == generation {
+            true => actions,
+            false => self.unless_revoked(state, actions, now),
+        };
         self.carry_out(state, &actions);
-        if state.machine.generation() != generation {
-            self.watch(state);
+    }
+
+    /// What to do with a token that has just come, if it was not revoked on its way: then who waits goes on waiting.
+    fn unless_revoked(
+        &self,
+        state: &mut State,
+        mut actions: Vec<Action>,
+        now: Duration,
+    ) -> Vec<Action> {
+        let revoked = self.watch(state);
+        if revoked.contains(&Action::Withdraw) && actions.contains(&Action::Release) {
+            actions.retain(|action| *action != Action::Release);
+            actions.extend(state.machine.step(Input::Asked, now));
         }
+        actions.extend(revoked);
+        actions
     }
 
     fn fail(&self, state: &mut State, grant: Grant, no_token: NoToken) {

@@ -141,7 +141,7 @@ pub enum Input {
 pub struct Revoked {
     /// The [`Machine::generation`] of the token.
     pub generation: u64,
-    /// Before this, since the keeper began, the issuer gives no token that is not revoked as well.
+    /// Before this, since the keeper began, the issuer may give no token that is not revoked as well.
     pub not_before: Duration,
     /// Whether the refresh token is dead, too.
     pub with_refresh_token: bool,
