@@ -60,6 +60,9 @@ pub enum Refusal {
     GrantNotAllowed,
     /// The client may not have this scope.
     ScopeNotAllowed(String),
+    /// Nothing of the scope means anything at the resources that the token would be for, by these names: the realm
+    /// declares their scopes, and the client has none of them.
+    NoScopeThere(String),
 
     /// What the token is to be for is no URI, unknown, or not for this client.
     InvalidTarget(String),
@@ -121,7 +124,9 @@ impl Refusal {
             Self::InvalidTarget(_) | Self::SeveralTargets => ErrorCode::InvalidTarget,
             Self::NoProof | Self::BadProof(_) | Self::ProofReused => ErrorCode::InvalidDpopProof,
             Self::NonceNeeded => ErrorCode::UseDpopNonce,
-            Self::MalformedScope | Self::ScopeNotAllowed(_) => ErrorCode::InvalidScope,
+            Self::MalformedScope | Self::ScopeNotAllowed(_) | Self::NoScopeThere(_) => {
+                ErrorCode::InvalidScope
+            }
             Self::UnsupportedGrant(_) => ErrorCode::UnsupportedGrantType,
             // One code for all of them, so that nobody can ask which clients exist.
             Self::AssertionNotSigned
@@ -182,6 +187,12 @@ impl fmt::Display for Refusal {
             Self::WrongSecret => write!(f, "wrong client secret"),
             Self::GrantNotAllowed => write!(f, "the client may not use this grant"),
             Self::ScopeNotAllowed(token) => write!(f, "the client may not have scope {token:?}"),
+            Self::NoScopeThere(resources) => {
+                write!(
+                    f,
+                    "nothing of the scope is among those that the realm declares for {resources:?}: the client needs one of them, or another audience"
+                )
+            }
             Self::InvalidTarget(resource) => {
                 write!(f, "the client may not have tokens for {resource:?}")
             }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use tokenry_core::client::is_client_id;
+use tokenry_core::grant::scope_by_default;
 use tokenry_core::realm::Realm;
 use tokenry_core::request::GrantType;
-use tokenry_core::{Client, Particulars, Scope};
+use tokenry_core::{Client, Particulars, Refusal, Scope};
 use tokenry_server::is_fetchable;
 use tokenry_store::Change;
 
@@ -127,6 +128,14 @@ pub(crate) async fn add(arguments: &Add, global: &Global, output: Output) -> Out
     let client = meant(arguments, realm, &mut diagnostics);
     if diagnostics.has_errors() {
         return Err(diagnostics);
+    }
+    if let Err(refusal @ Refusal::NoScopeThere(_)) = scope_by_default(realm, &client) {
+        let message = format!("client {} will get no tokens: {refusal}", quoted(&client.id));
+        output.complain(
+            &Diagnostic::warning(message)
+                .help("`--scope` and `--audience` say which it has")
+                .into(),
+        );
     }
     installation.change_unchanged(vec![Change::PutClient(client)]).await?;
     let json = json!({ "realm": arguments.realm, "client": arguments.id });

@@ -173,6 +173,25 @@ fn names_that_are_not_there_are_answered_with_those_that_are() {
 }
 
 #[test]
+fn a_client_whose_audience_knows_none_of_its_scopes_is_warned_of() {
+    let place = Place::new();
+    let orders =
+        "[[realm.resources]]\nidentifier = \"https://orders.example\"\nscopes = [\"orders\"]";
+    let realm = place.read("realm.toml").replace("scopes = [", "scopes = [\"orders\", ");
+    place.write("realm.toml", &format!("{realm}\n{orders}\n"));
+    place.run(["apply", "realm.toml"]).good();
+    let audience = ["--audience", "https://orders.example"];
+    let add = |id, scope| {
+        let [flag, audience] = audience;
+        place.run(["client", "add", "example", id, flag, audience, "--scope", scope]).good()
+    };
+    let warned = add("without", "read");
+    assert!(warned.err.contains("client `without` will get no tokens"), "{warned:?}");
+    assert!(warned.err.contains("https://orders.example"), "{warned:?}");
+    assert!(!add("with", "orders").err.contains("warning"));
+}
+
+#[test]
 fn a_client_may_publish_its_keys_and_needs_no_secret_then() {
     let place = Place::applied();
     let add = |uri| ["client", "add", "example", "other", "--jwks-uri", uri];

@@ -260,6 +260,15 @@ fn allowed(client: &AuthenticatedClient, grant: GrantType) -> Result<(), Refusal
     registered.then_some(()).ok_or(Refusal::GrantNotAllowed)
 }
 
+/// The scope of a token for which a client names neither scope nor resource.
+///
+/// # Errors
+///
+/// The refusal that it would meet, such as [`Refusal::NoScopeThere`]: for whoever registers it.
+pub fn scope_by_default(realm: &Realm, client: &Client) -> Result<Scope, Refusal> {
+    Target::of(realm, client, &[], None)?.narrowed(granted_scope(realm, client, None)?)
+}
+
 /// The scope that is granted: what was asked for, if the client may have all of it; its default otherwise.
 ///
 /// `openid` is no access right but a question for an ID token; it is dropped where the client has no such scope.

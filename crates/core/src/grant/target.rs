@@ -99,10 +99,10 @@ impl Target {
     pub(super) fn narrowed(&self, scope: Scope) -> Result<Scope, Refusal> {
         let Some(scopes) = &self.scopes else { return Ok(scope) };
         let narrowed: Scope = scope.tokens().filter(|token| scopes.contains(token)).collect();
-        match scope.tokens().next() {
-            Some(token) if narrowed.is_empty() => Err(Refusal::ScopeNotAllowed(excerpt(token))),
-            _ => Ok(narrowed),
+        if narrowed.is_empty() && !scope.is_empty() {
+            return Err(Refusal::NoScopeThere(self.audience.join(" ")));
         }
+        Ok(narrowed)
     }
 }
 
@@ -147,6 +147,7 @@ fn same(own: &str, asked: &str) -> bool {
 mod tests {
     use super::*;
     use crate::Timestamp;
+    use crate::grant::scope_by_default;
     use crate::realm::TokenPolicy;
 
     const A: &str = "https://a.example";
@@ -301,5 +302,36 @@ mod tests {
         assert_eq!(found.narrowed("read write".parse().unwrap()).unwrap().as_str(), "read write");
         let any = target(&several, &client(), &[A, "https://default.example"]).unwrap();
         assert!(any.narrowed("write".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_client_whose_audience_knows_none_of_its_scopes_is_told_so() {
+        let resource = |identifier: &str, scopes: &str| serde_json::json!({ "identifier": identifier, "scopes": scopes, "access": null });
+        let realm: Realm = serde_json::from_value(serde_json::json!({
+            "name": "r",
+            "issuer": "https://r.example",
+            "tokens": { "access": { "secs": 300, "nanos": 0 } },
+            "resources": [
+                resource("https://orders.example", "orders.read"),
+                resource("https://bare.example", ""),
+            ],
+        }))
+        .unwrap();
+        let nothing = |name: &str| Err(Refusal::NoScopeThere(name.into()));
+        for (scope, audience, expected) in [
+            ("orders.read", "https://orders.example", Ok("orders.read")),
+            ("orders.read other", "https://orders.example", Ok("orders.read")),
+            ("", "https://orders.example", Ok("")),
+            ("other", "https://elsewhere.example", Ok("other")),
+            ("other", "https://orders.example", nothing("https://orders.example")),
+            ("other", "https://bare.example", nothing("https://bare.example")),
+        ] {
+            let scope = scope.parse().unwrap();
+            let audience = vec![audience.to_owned()];
+            let client = Client { scope, audience, ..Client::new("r", "c", Timestamp::EPOCH) };
+            let found = scope_by_default(&realm, &client);
+            let expected = expected.map(|scope| scope.parse::<Scope>().unwrap());
+            assert_eq!(found, expected, "{client:?}");
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn tell(refusal: &Refusal, place: Place, received: &Received<'_>) -> 
         Refusal::RepeatedParameter(_) => {
             (400, "invalid_request", Some("duplicated parameter".into()))
         }
-        Refusal::MalformedScope | Refusal::ScopeNotAllowed(_) => {
+        Refusal::MalformedScope | Refusal::ScopeNotAllowed(_) | Refusal::NoScopeThere(_) => {
             (400, "invalid_scope", Some(format!("Invalid scopes: {}", asked_scope(received))))
         }
         Refusal::UnsupportedGrant(_) => {

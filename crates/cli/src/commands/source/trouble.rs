@@ -41,10 +41,17 @@ fn refused(refusal: &ServerError, asked: &Asked<'_>) -> Option<Diagnostic> {
     let (what, help) = match refusal.code.as_deref()? {
         "invalid_scope" => (
             asked.scope.map_or_else(
-                || "the client may not have the scope".to_owned(),
+                || "the client has no scope that it could be given a token for".to_owned(),
                 |scope| format!("the client may not have scope {}", quoted(scope)),
             ),
-            "ask for another with --scope, or leave it out; its operator knows which it may have",
+            match asked.scope {
+                Some(_) => {
+                    "ask for another with --scope, or leave it out; its operator knows which it may have"
+                }
+                None => {
+                    "none was asked for: its operator has to give it one that its audience (`[[realm.resources]]`) knows"
+                }
+            },
         ),
         "unauthorized_client" => (
             "the client may not use this grant".to_owned(),
@@ -142,6 +149,17 @@ mod tests {
             cacert: Some(Path::new("ca.pem")),
         };
         no_token(error, &asked).headline()
+    }
+
+    #[test]
+    fn who_asked_for_no_scope_is_not_told_to_leave_it_out() {
+        let asked = Asked { url: "https://a.example/token", scope: None, cacert: None };
+        let code = Some("invalid_scope".to_owned());
+        let refusal = ServerError { status: 400, code, description: None };
+        let refused = Error::Refused { grant: Grant::Credentials, refusal };
+        let told = format!("{:?}", no_token(&refused, &asked));
+        assert!(told.contains("has no scope that it could be given a token for"), "{told}");
+        assert!(told.contains("none was asked for") && !told.contains("leave it out"), "{told}");
     }
 
     #[test]
