@@ -278,11 +278,12 @@ impl App {
 
     fn key_changes(&self, state: &RealmState, changes: &mut Vec<Change>) -> Result<(), StartError> {
         let (realm, now) = (&state.realm, self.now());
+        let longest = state.access_expired(now).since(now);
         let mut algorithms = state.algorithms();
         algorithms.extend(state.keyring.algorithms());
         for algorithm in algorithms {
             let records = state.keyring.records(algorithm);
-            for step in steps(&records, &realm.keys, state.longest_access(), now) {
+            for step in steps(&records, &realm.keys, longest, now) {
                 let record = |kid: &str| records.iter().find(|r| r.kid == kid).cloned();
                 match step {
                     KeyStep::Announce { signs_at } => {

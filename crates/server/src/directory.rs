@@ -77,6 +77,8 @@ pub(crate) struct RealmState {
     trusted_keys: HashMap<String, Arc<JwkSet>>,
     /// What its clients have of their own.
     usage: Option<Usage>,
+    /// When the last access token has expired whose lifetime was made shorter since.
+    outlived: Timestamp,
     users: HashMap<String, User>,
     /// The names of the users by their subjects.
     subjects: HashMap<String, String>,
@@ -112,10 +114,11 @@ impl RealmState {
         clients.chain([self.realm.tokens.signing]).collect()
     }
 
-    /// The longest lifetime of an access token that may be about.
-    pub(crate) fn longest_access(&self) -> std::time::Duration {
+    /// When all access tokens have expired that are issued by `now`, or were before.
+    pub(crate) fn access_expired(&self, now: Timestamp) -> Timestamp {
         let clients = self.usage.as_ref().and_then(|usage| usage.longest_access);
-        clients.unwrap_or_default().max(self.realm.tokens.access)
+        let longest = clients.unwrap_or_default().max(self.realm.tokens.access);
+        (now + longest).max(self.outlived)
     }
 }
 
@@ -145,6 +148,7 @@ impl Directory {
     ) -> Self {
         let mut usage: HashMap<String, Usage> =
             stored.usage.into_iter().map(|usage| (usage.realm.clone(), usage)).collect();
+        let mut outlived: HashMap<String, Timestamp> = stored.outlived.into_iter().collect();
         let mut users: HashMap<String, HashMap<String, User>> = HashMap::new();
         for user in stored.users {
             users.entry(user.realm.clone()).or_default().insert(user.name.clone(), user);
@@ -178,6 +182,7 @@ impl Directory {
             let state = Arc::new(RealmState {
                 keyring: Keyring::open(master, &realm, records, open_before),
                 usage: usage.remove(&name),
+                outlived: outlived.remove(&name).unwrap_or(Timestamp::EPOCH),
                 status_lists: status_lists.unwrap_or_default(),
                 ended: ended_by_realm.remove(&name).unwrap_or_default(),
                 subjects: users.values().map(|u| (u.subject.clone(), u.name.clone())).collect(),

@@ -1,7 +1,5 @@
 //! Revocation of one token: what it ends, and by an operator, who need not be the client.
 
-use std::time::Duration;
-
 use tokenry_core::family::FamilyId;
 use tokenry_core::grant::refresh_policy;
 use tokenry_core::introspection::AccessToken;
@@ -22,12 +20,12 @@ pub(crate) fn ended_with(
     token: &Token,
     realm: &Realm,
     client: &Client,
-    longest_access: Duration,
+    access_expired: Timestamp,
     now: Timestamp,
 ) -> (FamilyId, Timestamp) {
     let of_family = |id, expires_at| {
         let end = family_end(now, expires_at, refresh_policy(realm, client));
-        (id, end.max(now + longest_access))
+        (id, end.max(access_expired))
     };
     match token {
         Token::Access(token, _) => match listed_family(token) {
@@ -103,8 +101,10 @@ pub async fn revoke_token(
         let Some(token) = reader.token(text).await? else { continue };
         let of_clients = stored.usage.iter().find(|usage| usage.realm == realm.name);
         let of_clients = of_clients.and_then(|usage| usage.longest_access).unwrap_or_default();
-        let longest_access = of_clients.max(realm.tokens.access);
-        return end(store, realm, &token, longest_access, now).await.map(Some);
+        let outlived = stored.outlived.iter().find(|(name, _)| *name == realm.name);
+        let access_expired = (now + of_clients.max(realm.tokens.access))
+            .max(outlived.map_or(Timestamp::EPOCH, |(_, at)| *at));
+        return end(store, realm, &token, access_expired, now).await.map(Some);
     }
     Ok(None)
 }
@@ -117,14 +117,14 @@ async fn end(
     store: &dyn Store,
     realm: &Realm,
     token: &Token,
-    longest_access: Duration,
+    access_expired: Timestamp,
     now: Timestamp,
 ) -> Result<RevokedToken, StoreError> {
     let id = token.client();
     // Of a client that is gone all has ended; that is no reason not to say it once more.
     let client = store.client(&realm.name, id).await?;
     let client = client.unwrap_or_else(|| Client::new(&realm.name, id, Timestamp::EPOCH));
-    let (ended, until) = ended_with(token, realm, &client, longest_access, now);
+    let (ended, until) = ended_with(token, realm, &client, access_expired, now);
     let expires_at = token.expires_at();
     let mut had_ended = expires_at <= now;
     let family = match token {

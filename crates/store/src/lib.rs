@@ -3,6 +3,7 @@
 //! [`Store`] is one trait, chosen once at start by URL ([`open`]). Every implementation passes the same conformance
 //! suite. Issuing a token, and refreshing one that is not rotated, never comes here.
 
+mod lifetimes;
 mod memory;
 mod open;
 mod revocations;
@@ -164,6 +165,9 @@ pub struct Snapshot {
     pub keys: Vec<KeyRecord>,
     /// The revoked families that are not expired yet: realm, family, when it may be forgotten.
     pub revoked: Vec<(String, FamilyId, Timestamp)>,
+    /// The realms where a lifetime of access tokens was made shorter, by name, and when the last token has expired that was
+    /// issued before.
+    pub outlived: Vec<(String, Timestamp)>,
 }
 
 /// What the clients of a realm have of their own that concerns the whole realm.

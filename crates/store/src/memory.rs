@@ -15,6 +15,7 @@ use tokenry_core::revocation::Ended;
 use tokenry_core::user::User;
 use tokenry_core::{Client, Timestamp};
 
+use crate::lifetimes::outlived;
 use crate::revocations::{
     Before, Ending, Log, Was, endings, knowing, not_before, of_family, of_reuse,
 };
@@ -61,6 +62,8 @@ struct Registry {
     clients: BTreeMap<(String, String), Client>,
     users: BTreeMap<(String, String), User>,
     keys: BTreeMap<(String, String), KeyRecord>,
+    /// By realm.
+    outlived: BTreeMap<String, Timestamp>,
 }
 
 impl Memory {
@@ -97,6 +100,7 @@ impl State {
             users: self.registry.users.values().cloned().collect(),
             keys: self.registry.keys.values().cloned().collect(),
             revoked: revoked.map(|((realm, id), f)| (realm.clone(), *id, f.expires_at)).collect(),
+            outlived: self.registry.outlived.iter().map(|(r, at)| (r.clone(), *at)).collect(),
         }
     }
 }
@@ -174,6 +178,7 @@ impl Registry {
                 self.clients.retain(|key, _| key.0 != realm);
                 self.users.retain(|key, _| key.0 != realm);
                 self.keys.retain(|key, _| key.0 != realm);
+                self.outlived.remove(&realm);
             }
             Change::PutClient(mut client) => {
                 self.require(&client.realm)?;
@@ -236,6 +241,10 @@ impl Before for Registry {
     fn longest_access(&self, realm: &str) -> Result<Option<Duration>, StoreError> {
         let own = self.clients.values().filter(|client| client.realm == realm);
         Ok(own.filter_map(|client| client.access).max().map(round_up))
+    }
+
+    fn outlived(&self, realm: &str) -> Result<Timestamp, StoreError> {
+        Ok(self.outlived.get(realm).copied().unwrap_or(Timestamp::EPOCH))
     }
 }
 
@@ -304,6 +313,10 @@ impl Store for Memory {
         let (mut removed, mut ended) = (Vec::new(), Vec::<Ending>::new());
         for change in &changes {
             ended.extend(endings(&registry, change, now)?);
+            if let Some((realm, at)) = outlived(&registry, change, now)? {
+                let known = registry.outlived.entry(realm.to_owned()).or_insert(at);
+                *known = at.max(*known);
+            }
             if let Change::RemoveRealm { realm } = change {
                 removed.push(realm);
             }

@@ -13,15 +13,12 @@ use tokenry_core::realm::Dialect;
 use tokenry_core::revocation::{Ended, Revocation};
 use tokenry_core::{Client, Realm, Timestamp, User};
 
+use crate::lifetimes::Terms;
 use crate::{Change, StoreError};
 
 /// How long another node may go on before it has seen a change: it looks every 200 ms, and reads a moment. Its tokens of
 /// that time must not outlive the client.
 const SETTLES: Duration = Duration::from_secs(1);
-
-/// The shortest time that an ending is remembered. It covers the tokens of lifetimes that were shortened since, and
-/// endings other than of single tokens are few.
-const AT_LEAST: Duration = Duration::from_secs(24 * 3600);
 
 /// A row of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,6 +58,8 @@ pub(crate) trait Before {
     fn key(&self, realm: &str, kid: &str) -> Result<Was<KeyRecord>, StoreError>;
     /// The longest lifetime of an access token that a client of the realm has of its own.
     fn longest_access(&self, realm: &str) -> Result<Option<Duration>, StoreError>;
+    /// When the last access token of the realm has expired whose lifetime was made shorter since.
+    fn outlived(&self, realm: &str) -> Result<Timestamp, StoreError>;
 }
 
 /// What was stored under a name.
@@ -209,45 +208,23 @@ fn of_key(
         return Ok(Vec::new());
     }
     let terms = Terms::of(before, realm)?;
-    if !key_ended(old, new, terms.longest, now) {
+    if !key_ended(old, new, &terms, now) {
         return Ok(Vec::new());
     }
-    Ok(vec![ending(realm, None, Ended::Key(kid.to_owned()), terms.until(now))])
+    Ok(vec![ending(realm, None, Ended::Key(kid.to_owned()), terms.until(settled(now)))])
 }
 
 fn ending(realm: &str, client: Option<&str>, ended: Ended, until: Timestamp) -> Ending {
     let client = client.map(str::to_owned);
-    Ending { realm: realm.to_owned(), client, revocation: Revocation { ended, until } }
-}
-
-/// What the access tokens of a realm are like.
-struct Terms {
-    /// Their longest lifetime.
-    longest: Duration,
-    dialect: Dialect,
-}
-
-impl Terms {
-    fn of(before: &impl Before, realm: &str) -> Result<Self, StoreError> {
-        let of_clients = before.longest_access(realm)?.unwrap_or_default();
-        Ok(match before.realm(realm)? {
-            Was::Known(realm) => {
-                Self { longest: of_clients.max(realm.tokens.access), dialect: realm.dialect }
-            }
-            Was::Nothing | Was::Unreadable => {
-                Self { longest: of_clients, dialect: Dialect::default() }
-            }
-        })
-    }
-
-    /// Until when tokens may be about that were issued by `last`.
-    fn until(&self, last: Timestamp) -> Timestamp {
-        (last + self.longest.max(AT_LEAST)).ceil_to_secs()
+    Ending {
+        realm: realm.to_owned(),
+        client,
+        revocation: Revocation { ended, until: until.ceil_to_secs() },
     }
 }
 
 /// From when on there can be no token of who was ended at `now`, by whatever node.
-fn settled(now: Timestamp) -> Timestamp {
+pub(crate) fn settled(now: Timestamp) -> Timestamp {
     (now + SETTLES).ceil_to_secs()
 }
 
@@ -289,12 +266,7 @@ fn rise(old: Timestamp, new: Timestamp) -> Option<Timestamp> {
 }
 
 /// Whether a key goes before all that it has signed, and before it would have gone by itself.
-fn key_ended(
-    old: Was<KeyRecord>,
-    new: Option<&KeyRecord>,
-    longest: Duration,
-    now: Timestamp,
-) -> bool {
+fn key_ended(old: Was<KeyRecord>, new: Option<&KeyRecord>, terms: &Terms, now: Timestamp) -> bool {
     let old = match old {
         Was::Nothing => return false,
         Was::Unreadable => return true,
@@ -302,7 +274,7 @@ fn key_ended(
     };
     let Some(goes_at) = new.map_or(Some(now), |new| new.gone_at) else { return false };
     let signed_until = new.unwrap_or(&old).retired_at.unwrap_or(now).min(now);
-    goes_at < signed_until + longest && old.gone_at.is_none_or(|planned| goes_at < planned)
+    goes_at < terms.expired(signed_until) && old.gone_at.is_none_or(|planned| goes_at < planned)
 }
 
 /// How an ending is stored: its kind, and what is named by that.

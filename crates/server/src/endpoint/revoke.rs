@@ -47,8 +47,9 @@ impl Walk<'_> {
                 None => return Ok(Met::Nothing),
                 Some(token) => token,
             };
-            let (realm, longest) = (&self.state.realm, self.state.longest_access());
-            let (id, until) = ended_with(&token, realm, client.registration(), longest, self.now);
+            let (realm, now) = (&self.state.realm, self.now);
+            let expired = self.state.access_expired(now);
+            let (id, until) = ended_with(&token, realm, client.registration(), expired, now);
             if token.client() != client.registration().id {
                 return Err(Refusal::TokenOfAnotherClient.into());
             }

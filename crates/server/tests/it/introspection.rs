@@ -369,6 +369,22 @@ async fn row_190_an_access_token_is_revoked_alone() {
 }
 
 #[tokio::test]
+async fn row_189_a_family_stays_ended_as_long_as_its_access_tokens_live() {
+    let mut long = realm();
+    long.tokens.access = Duration::from_secs(7200);
+    let house = house(long).await;
+    let answer = house.token(&billing(), CC).await;
+    house.change(vec![Change::PutRealm(realm())]).await;
+    let refresh = answer.field("refresh_token");
+    assert_eq!(revoke(&house, "billing", &refresh).await.status, StatusCode::OK);
+    house.clock.advance(Duration::from_secs(7199));
+    assert!(!is_active(&house, &answer.field("access_token")).await);
+    // This node would know it by heart; others, and this one after a restart, by the store alone.
+    house.store.collect_garbage(house.app.now()).await.unwrap();
+    assert_eq!(house.store.load().await.unwrap().revoked.len(), 1);
+}
+
+#[tokio::test]
 async fn a_token_that_was_revoked_is_not_given_again() {
     let mut reusing = realm();
     reusing.tokens.reuse = Some(Duration::from_secs(30));

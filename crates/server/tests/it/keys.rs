@@ -71,6 +71,29 @@ async fn row_159_a_key_stays_as_long_as_the_longest_token_of_any_client() {
 }
 
 #[tokio::test]
+async fn row_159_a_key_stays_as_long_as_tokens_of_a_lifetime_that_was_made_shorter() {
+    let house = House::of(realm()).await;
+    let long = |access| Change::PutClient(Client { access, ..crate::house::client("long") });
+    house.change(vec![long(Some(20 * HOUR))]).await;
+    let first = kid(&house).await;
+    house.clock.advance(89 * 24 * HOUR);
+    house.app.look_after_keys().await.unwrap();
+    house.clock.advance(24 * HOUR);
+    house.change(vec![long(None)]).await;
+    house.app.reload().await.unwrap();
+    house.app.look_after_keys().await.unwrap();
+    assert_ne!(kid(&house).await, first);
+    house.clock.advance(20 * HOUR);
+    house.app.look_after_keys().await.unwrap();
+    house.app.reload().await.unwrap();
+    assert!(published(&house).await.contains(&first), "a token of the client may be about");
+    assert_eq!(house.store.revocations(None, 9).await.unwrap(), [], "nobody's tokens have ended");
+    house.clock.advance(4 * HOUR);
+    house.app.reload().await.unwrap();
+    assert!(!published(&house).await.contains(&first));
+}
+
+#[tokio::test]
 async fn a_sealed_key_that_is_moved_to_another_realm_does_not_open() {
     let house = House::of(realm()).await;
     let first = kid(&house).await;

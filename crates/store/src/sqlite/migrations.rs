@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_opaque_tokens.sql"),
     include_str!("migrations/0005_revocations.sql"),
     include_str!("migrations/0006_status_lists.sql"),
+    include_str!("migrations/0007_outlived.sql"),
 ];
 
 /// "tkry" in the file's header says whose tables these are.

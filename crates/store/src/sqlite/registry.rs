@@ -7,7 +7,8 @@ use tokenry_core::revocation::Ended;
 use tokenry_core::{Realm, Timestamp};
 
 use super::revocations::{self, Stored};
-use super::{clients, failed, families, journal};
+use super::{clients, failed, families, from_millis, journal, millis};
+use crate::lifetimes::outlived;
 use crate::revocations::{endings, knowing};
 use crate::touched::Reach;
 use crate::{Change, Revision, Snapshot, StoreError, missing_client, missing_realm};
@@ -29,7 +30,16 @@ pub(super) fn outline(tx: &Connection) -> Result<Snapshot, StoreError> {
         users: documents(tx, "SELECT name, document FROM users ORDER BY realm, name", "user")?,
         keys: documents(tx, "SELECT kid, document FROM keys ORDER BY realm, kid", "key")?,
         revoked: families::revoked(tx)?,
+        outlived: outlived_realms(tx)?,
     })
+}
+
+fn outlived_realms(tx: &Connection) -> Result<Vec<(String, Timestamp)>, StoreError> {
+    tx.prepare_cached("SELECT name, outlived FROM realms WHERE outlived > 0 ORDER BY name")
+        .and_then(|mut s| {
+            s.query_map([], |row| Ok((row.get(0)?, from_millis(row.get(1)?))))?.collect()
+        })
+        .map_err(failed)
 }
 
 pub(super) fn revision(conn: &Connection) -> Result<Revision, StoreError> {
@@ -107,10 +117,14 @@ pub(super) fn change(
     }
 }
 
-/// Writes down what a change ends, and makes it.
+/// Writes down what a change ends and which lifetimes it makes shorter, and makes it.
 fn end_and_make(conn: &Connection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
     for ending in endings(&Stored(conn), change, now)? {
         revocations::write(conn, &ending, now)?;
+    }
+    if let Some((realm, at)) = outlived(&Stored(conn), change, now)? {
+        let sql = "UPDATE realms SET outlived = max(outlived, ?) WHERE name = ?";
+        execute(conn, sql, params![millis(at), realm])?;
     }
     let told = |realm: &str, ended: &Ended| revocations::told(conn, realm, ended);
     make(conn, &*knowing(change, told)?)

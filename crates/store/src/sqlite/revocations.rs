@@ -165,4 +165,12 @@ impl Before for Stored<'_> {
     fn longest_access(&self, realm: &str) -> Result<Option<Duration>, StoreError> {
         clients::longest_access(self.0, realm)
     }
+
+    fn outlived(&self, realm: &str) -> Result<Timestamp, StoreError> {
+        self.0
+            .prepare_cached("SELECT outlived FROM realms WHERE name = ?")
+            .and_then(|mut s| s.query_row([realm], |row| row.get(0).map(from_millis)).optional())
+            .map(|found| found.unwrap_or(Timestamp::EPOCH))
+            .map_err(failed)
+    }
 }

@@ -64,11 +64,12 @@ every_store! {
 type AnyStore = Arc<dyn Store>;
 
 async fn a_new_store_is_empty(store: AnyStore) {
-    let Snapshot { revision, master_key_check, realms, clients, usage, users, keys, revoked } =
-        store.load().await.unwrap();
+    let found = store.load().await.unwrap();
+    let Snapshot { revision, master_key_check, realms, clients, usage, .. } = found;
+    let Snapshot { users, keys, revoked, outlived, .. } = found;
     assert_eq!((revision, master_key_check), (Revision(0), None));
     assert!(realms.is_empty() && clients.is_empty() && users.is_empty());
-    assert!(usage.is_empty() && keys.is_empty() && revoked.is_empty());
+    assert!(usage.is_empty() && keys.is_empty() && revoked.is_empty() && outlived.is_empty());
     assert_eq!(store.revision().await.unwrap(), Revision(0));
     assert_eq!(store.family("r", family(1)).await.unwrap(), None);
 }

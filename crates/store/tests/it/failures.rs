@@ -109,15 +109,15 @@ fn the_database_of_another_program_is_left_alone() {
 async fn a_database_of_a_newer_version_is_left_alone() {
     let file = with_contents().await;
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("INSERT INTO migrations VALUES (7, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
+    conn.execute_batch("INSERT INTO migrations VALUES (8, x'00'); PRAGMA wal_checkpoint(TRUNCATE)")
         .unwrap();
     drop(conn);
     is_refused(
         &file.path(),
-        "{} was written by a newer version (its tables have version 7, known are 6): start that version",
+        "{} was written by a newer version (its tables have version 8, known are 7): start that version",
     );
     let conn = Connection::open(file.path()).unwrap();
-    conn.execute_batch("DELETE FROM migrations WHERE version = 7").unwrap();
+    conn.execute_batch("DELETE FROM migrations WHERE version = 8").unwrap();
     drop(conn);
     is_whole(&file.open()).await;
 }

@@ -26,6 +26,11 @@ every_store! {
     the_log_outlives_the_realm
     what_is_told_is_seen_as_a_change
     a_longer_lifetime_of_a_client_is_waited_for
+    tokens_outlive_a_lifetime_that_is_made_shorter
+    of_two_shorter_lifetimes_the_one_that_is_outlived_longest_counts
+    tokens_outlive_the_lifetime_of_a_client
+    a_key_has_signed_tokens_of_the_longer_lifetime
+    a_realm_that_is_made_anew_is_not_outlived
 }
 
 type AnyStore = Arc<dyn Store>;
@@ -361,14 +366,129 @@ async fn a_longer_lifetime_of_a_client_is_waited_for(store: AnyStore) {
     assert_eq!(log(&store).await[0].revocation.until, at(SETTLED + 3 * DAY));
 }
 
+/// A realm `r` whose tokens live so long.
+fn living(secs: u64) -> Change {
+    let mut realm = realm("r");
+    realm.tokens.access = Duration::from_secs(secs);
+    Change::PutRealm(realm)
+}
+
+/// A client of realm `r` whose tokens live so long, or as long as the realm's.
+fn own_lifetime(id: &str, secs: Option<u64>) -> Change {
+    let mut client = client("r", id, &[]);
+    client.access = secs.map(Duration::from_secs);
+    Change::PutClient(client)
+}
+
+/// Makes changes at some time, and gives until when the last row matters.
+async fn until_after(store: &AnyStore, changes: Vec<Change>, secs: u64) -> Timestamp {
+    store.change(changes, None, at(secs)).await.unwrap();
+    log(store).await.last().unwrap().revocation.until
+}
+
+fn remove_client(id: &str) -> Change {
+    Change::RemoveClient { realm: "r".into(), client: id.into() }
+}
+
+async fn tokens_outlive_a_lifetime_that_is_made_shorter(store: AnyStore) {
+    house(&store).await;
+    change(&store, living(7 * DAY)).await;
+    change(&store, living(60)).await;
+    let outlived = at(SETTLED + 7 * DAY);
+    assert_eq!(store.outline().await.unwrap().outlived, [("r".to_owned(), outlived)]);
+    let remove_user = Change::RemoveUser { realm: "r".into(), user: "u".into() };
+    for ending in [remove_client("c"), remove_user] {
+        assert_eq!(until_after(&store, vec![ending], NOW + DAY).await, outlived);
+    }
+    // Nothing else makes it longer, and once they have expired all is as it was.
+    change(&store, living(60)).await;
+    change(&store, living(120)).await;
+    let later = NOW + 7 * DAY;
+    let ending = vec![Change::PutClient(client("r", "c", &[])), remove_client("c")];
+    assert_eq!(until_after(&store, ending, later).await, at(later + 1 + DAY));
+    assert_eq!(store.outline().await.unwrap().outlived, [("r".to_owned(), outlived)]);
+    let ending = vec![Change::RemoveRealm { realm: "r".into() }];
+    assert_eq!(until_after(&store, ending, NOW + DAY).await, outlived);
+}
+
+async fn of_two_shorter_lifetimes_the_one_that_is_outlived_longest_counts(store: AnyStore) {
+    house(&store).await;
+    change(&store, living(9 * DAY)).await;
+    // In one piece with what they are too short for.
+    let changes = vec![living(2 * DAY), living(60), remove_client("c")];
+    assert_eq!(until_after(&store, changes, NOW).await, at(SETTLED + 9 * DAY));
+    store.change(vec![living(30)], None, at(NOW + DAY)).await.unwrap();
+    let found = store.outline().await.unwrap().outlived;
+    assert_eq!(found, [("r".to_owned(), at(SETTLED + 9 * DAY))]);
+    store.change(vec![living(20 * DAY), living(30)], None, at(NOW + DAY)).await.unwrap();
+    let found = store.outline().await.unwrap().outlived;
+    assert_eq!(found, [("r".to_owned(), at(SETTLED + 21 * DAY))]);
+}
+
+async fn tokens_outlive_the_lifetime_of_a_client(store: AnyStore) {
+    house(&store).await;
+    let steps =
+        [(own_lifetime("a", Some(60)), 2), (own_lifetime("a", None), 3), (remove_client("a"), 4)];
+    for (step, days) in steps {
+        change(&store, own_lifetime("a", Some(days * DAY))).await;
+        change(&store, step.clone()).await;
+        let expected = [("r".to_owned(), at(SETTLED + days * DAY))];
+        assert_eq!(store.outline().await.unwrap().outlived, expected, "{step:?}");
+        // Others may have had tokens from it by exchange, and it may have had some about others.
+        let ending = vec![Change::PutClient(client("r", "c", &[])), remove_client("c")];
+        assert_eq!(until_after(&store, ending, NOW).await, at(SETTLED + days * DAY), "{step:?}");
+    }
+}
+
+async fn a_key_has_signed_tokens_of_the_longer_lifetime(store: AnyStore) {
+    house(&store).await;
+    let goes = |secs| {
+        let mut key = key("r", "k");
+        (key.retired_at, key.gone_at) = (Some(at(NOW)), Some(at(secs)));
+        Change::PutKey(key)
+    };
+    change(&store, living(7 * DAY)).await;
+    change(&store, living(60)).await;
+    change(&store, goes(SETTLED + 7 * DAY)).await;
+    assert_eq!(log(&store).await, [], "after all that it has signed");
+    assert_eq!(until_after(&store, vec![goes(NOW + 6 * DAY)], NOW).await, at(SETTLED + 7 * DAY));
+    assert_eq!(ended(&store).await, [Ended::Key("k".into())]);
+}
+
+async fn a_realm_that_is_made_anew_is_not_outlived(store: AnyStore) {
+    change(&store, living(7 * DAY)).await;
+    change(&store, living(60)).await;
+    change(&store, Change::RemoveRealm { realm: "r".into() }).await;
+    // Whatever it had issued has ended with it, and that is told until then.
+    assert_eq!(log(&store).await[0].revocation.until, at(SETTLED + 7 * DAY));
+    change(&store, living(60)).await;
+    assert_eq!(store.outline().await.unwrap().outlived, []);
+}
+
+#[tokio::test]
+async fn a_restart_remembers_what_was_outlived() {
+    let file = InFile::new();
+    let store: AnyStore = Arc::new(file.open());
+    change(&store, living(7 * DAY)).await;
+    change(&store, Change::PutClient(client("r", "c", &[]))).await;
+    change(&store, living(60)).await;
+    drop(store);
+    let store: AnyStore = Arc::new(file.open());
+    let until = until_after(&store, vec![remove_client("c")], NOW + DAY).await;
+    assert_eq!(until, at(SETTLED + 7 * DAY));
+}
+
 /// Any change of a small world, and when it is made.
 fn any_change() -> impl Strategy<Value = (Change, Timestamp)> {
     let name = || prop_oneof![Just("a".to_owned()), Just("b".to_owned())];
     let time = || (0..5_000_u64).prop_map(Timestamp::from_millis);
     let realm_name = || prop_oneof![9 => Just("r".to_owned()), 1 => Just("s".to_owned())];
-    let put_realm = (realm_name(), time(), time(), any::<bool>()).prop_map(|(name, n, c, k)| {
+    let put_realm = (realm_name(), time(), time(), any::<bool>(), 0..3_u64);
+    let put_realm = put_realm.prop_map(|(name, n, c, k, days)| {
         let dialect = if k { keycloak().dialect } else { realm("r").dialect };
-        Change::PutRealm(Realm { not_before: n, created_at: c, dialect, ..realm(&name) })
+        let mut realm = Realm { not_before: n, created_at: c, dialect, ..realm(&name) };
+        realm.tokens.access = Duration::from_secs(days * DAY);
+        Change::PutRealm(realm)
     });
     let put_client = (realm_name(), name(), time(), time(), any::<bool>(), 0..3_u64);
     let put_client = put_client.prop_map(|(realm, id, not_before, created_at, enabled, days)| {
@@ -422,6 +542,8 @@ proptest! {
                 sqlite.collect_garbage(at(forget_at)).await.unwrap();
                 let expected = memory.revocations(None, 100).await.unwrap();
                 assert_eq!(sqlite.revocations(None, 100).await.unwrap(), expected);
+                let expected = memory.outline().await.unwrap().outlived;
+                assert_eq!(sqlite.outline().await.unwrap().outlived, expected);
             }
         });
     }
