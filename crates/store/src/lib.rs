@@ -80,8 +80,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// written down ([`revocations`](Self::revocations)).
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError>;
 
-    /// Revokes a family of refresh tokens, and writes that down ([`revocations`](Self::revocations)). `client`: whose it
-    /// is; `expires_at`: when none of its tokens can be valid any more.
+    /// Revokes a family of refresh tokens, and writes that down ([`revocations`](Self::revocations)): there for no longer
+    /// than access tokens can live. `client`: whose it is; `expires_at`: when none of its tokens can be valid any more.
     ///
     /// Gives whether it was alive before.
     async fn revoke_family(

@@ -22,6 +22,8 @@ pub(crate) struct Terms {
     /// When the last token has expired that was given more than that.
     outlived: Timestamp,
     pub(crate) dialect: Dialect,
+    /// Whether the realm could be read, so that no token lives longer than this says.
+    is_known: bool,
 }
 
 impl Terms {
@@ -33,16 +35,25 @@ impl Terms {
                 longest: of_clients.max(realm.tokens.access),
                 outlived,
                 dialect: realm.dialect,
+                is_known: true,
             },
-            Was::Nothing | Was::Unreadable => {
-                Self { longest: of_clients.max(AT_LEAST), outlived, dialect: Dialect::default() }
-            }
+            Was::Nothing | Was::Unreadable => Self {
+                longest: of_clients.max(AT_LEAST),
+                outlived,
+                dialect: Dialect::default(),
+                is_known: false,
+            },
         })
     }
 
     /// When all tokens have expired that were issued by `last`.
     pub(crate) fn expired(&self, last: Timestamp) -> Timestamp {
         (last + self.longest).max(self.outlived)
+    }
+
+    /// The same, where that is certain.
+    pub(crate) fn none_expires_after(&self, last: Timestamp) -> Option<Timestamp> {
+        self.is_known.then(|| self.expired(last))
     }
 
     /// Until when it matters that many tokens have ended, of which the last was issued by `last`.
@@ -63,14 +74,14 @@ pub(crate) fn outlived<'c>(
     let (realm, is_shorter) = match change {
         Change::PutRealm(new) => {
             let was = before.realm(&new.name)?;
-            (&new.name, was.is_known_and(|old| new.tokens.access < old.tokens.access))
+            (&new.name, was.was_known_and(|old| new.tokens.access < old.tokens.access))
         }
         Change::PutClient(new) => {
             let was = before.client(&new.realm, &new.id)?;
-            (&new.realm, was.is_known_and(|old| new.access < old.access))
+            (&new.realm, was.was_known_and(|old| new.access < old.access))
         }
         Change::RemoveClient { realm, client } => {
-            (realm, before.client(realm, client)?.is_known_and(|old| old.access.is_some()))
+            (realm, before.client(realm, client)?.was_known_and(|old| old.access.is_some()))
         }
         // With a realm all its tokens end, and it is told until they have expired.
         Change::RemoveRealm { .. }
@@ -90,7 +101,7 @@ pub(crate) fn outlived<'c>(
 
 impl<T> Was<T> {
     /// Whether it was so; what is unreadable may have been anything.
-    fn is_known_and(self, so: impl FnOnce(&T) -> bool) -> bool {
+    fn was_known_and(self, so: impl FnOnce(&T) -> bool) -> bool {
         match self {
             Self::Nothing => false,
             Self::Known(old) => so(&old),

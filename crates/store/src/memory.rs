@@ -17,7 +17,7 @@ use tokenry_core::{Client, Timestamp};
 
 use crate::lifetimes::outlived;
 use crate::revocations::{
-    Before, Ending, Log, Was, endings, knowing, not_before, of_family, of_reuse,
+    Before, Ending, Log, Was, end_of_reused, endings, knowing, not_before, of_family,
 };
 use crate::touched::{JOURNAL, Reach};
 use crate::{
@@ -347,13 +347,16 @@ impl Store for Memory {
         if known.is_none() {
             state.require(&rotation.realm)?;
         }
-        let (family, rotated) = rotation.apply(known);
-        state.families.insert(key, family);
+        let (mut family, rotated) = rotation.apply(known);
         if rotated == Rotated::Reused {
-            let ending = of_reuse(&state.registry, &rotation, family.expires_at)?;
-            state.revocations.write(ending, rotation.now);
+            let Rotation { realm, client, family: id, now, .. } = &rotation;
+            family.expires_at = end_of_reused(&state.registry, &rotation, family.expires_at)?;
+            let whose = (&**realm, &**client);
+            let ending = of_family(&state.registry, whose, *id, *now, family.expires_at)?;
+            state.revocations.write(ending, *now);
             state.bump();
         }
+        state.families.insert(key, family);
         Ok(rotated)
     }
 
@@ -374,7 +377,8 @@ impl Store for Memory {
         known.expires_at = known.expires_at.max(expires_at);
         let after = *known;
         if after != before {
-            let ending = of_family(realm, client, family, after.expires_at);
+            let whose = (realm, client);
+            let ending = of_family(&state.registry, whose, family, now, after.expires_at)?;
             state.revocations.write(ending, now);
             state.bump();
         }

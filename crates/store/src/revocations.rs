@@ -131,21 +131,30 @@ pub(crate) fn knowing(
     Ok(Cow::Owned(change))
 }
 
-/// A family of refresh tokens that was revoked, or an access token by itself.
-pub(crate) fn of_family(realm: &str, client: &str, id: FamilyId, until: Timestamp) -> Ending {
-    let revocation = Revocation { ended: Ended::Token(id), until: until.ceil_to_secs() };
-    Ending { realm: realm.to_owned(), client: Some(client.to_owned()), revocation }
+/// A family of refresh tokens that was revoked at `now`, or an access token by itself. `end`: when none of its tokens can be
+/// good any more.
+///
+/// Who is told checks access tokens: it matters to them no longer than those live, and they hold a limited number.
+pub(crate) fn of_family(
+    before: &impl Before,
+    (realm, client): (&str, &str),
+    id: FamilyId,
+    now: Timestamp,
+    end: Timestamp,
+) -> Result<Ending, StoreError> {
+    let until =
+        Terms::of(before, realm)?.none_expires_after(settled(now)).map_or(end, |at| end.min(at));
+    Ok(ending(realm, Some(client), Ended::Token(id), until))
 }
 
-/// A family whose refresh token was used a second time at `now`. Its last access token may outlive its refresh tokens.
-pub(crate) fn of_reuse(
+/// When no token of a family can be good any more whose refresh token was used a second time; `end`: no refresh token. Its
+/// access tokens may outlive those.
+pub(crate) fn end_of_reused(
     before: &impl Before,
     rotation: &Rotation,
-    expires_at: Timestamp,
-) -> Result<Ending, StoreError> {
-    let Rotation { realm, client, family, now, .. } = rotation;
-    let access = Terms::of(before, realm)?.until(*now);
-    Ok(of_family(realm, client, *family, expires_at.max(access)))
+    end: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    Ok(end.max(Terms::of(before, &rotation.realm)?.expired(settled(rotation.now))))
 }
 
 fn of_realm(

@@ -8,7 +8,7 @@ use super::journal::bump;
 use super::registry::missing_parent;
 use super::revocations::{self, Stored};
 use super::{failed, from_millis, millis};
-use crate::revocations::{of_family, of_reuse};
+use crate::revocations::{end_of_reused, of_family};
 use crate::{StoreError, missing_realm};
 
 /// [`Rotation::apply`] as one statement. Right-hand sides see the row as it was.
@@ -73,8 +73,11 @@ pub(super) fn rotate(conn: &Connection, rotation: &Rotation) -> Result<Rotated, 
     match after.first() {
         None => Ok(Rotated::Revoked),
         Some((_, _, Some(expires_at))) => {
-            let ending = of_reuse(&Stored(conn), rotation, *expires_at)?;
-            revocations::write(conn, &ending, rotation.now)?;
+            let Rotation { realm, client, family, now, .. } = rotation;
+            let end = end_of_reused(&Stored(conn), rotation, *expires_at)?;
+            remember_longer(conn, realm, *family, end)?;
+            let ending = of_family(&Stored(conn), (realm, client), *family, *now, end)?;
+            revocations::write(conn, &ending, *now)?;
             bump(conn)?;
             Ok(Rotated::Reused)
         }
@@ -105,7 +108,8 @@ pub(super) fn revoke(
         None => remember_longer(conn, realm, family, expires_at)?.then_some(expires_at),
     };
     if let Some(until) = until {
-        revocations::write(conn, &of_family(realm, client, family, until), now)?;
+        let ending = of_family(&Stored(conn), (realm, client), family, now, until)?;
+        revocations::write(conn, &ending, now)?;
         bump(conn)?;
     }
     Ok(!was_alive.is_empty())

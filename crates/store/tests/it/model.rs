@@ -45,6 +45,9 @@ impl Story {
             Rotated::Successor { generation: self.current(), rotated_at: now }
         } else {
             self.revoked_at = Some(now);
+            // Its access tokens live 300 seconds, and another node may issue one within a second, rounded up.
+            let settled = Timestamp::from_secs((now.as_millis() + 1000).div_ceil(1000));
+            self.remember_until(settled + Duration::from_secs(300));
             Rotated::Reused
         }
     }

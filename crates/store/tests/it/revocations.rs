@@ -16,6 +16,7 @@ use crate::fixture::{InFile, at, client, family, key, make_realms, realm, rotati
 every_store! {
     each_ending_is_written_once_and_in_order
     a_revoked_family_is_written_with_its_client
+    a_family_is_told_as_long_as_its_access_tokens_live_and_remembered_to_its_end
     a_reused_refresh_token_is_written_with_its_client
     what_ends_nothing_writes_nothing
     a_row_takes_the_place_of_the_one_before_it_and_says_at_least_as_much
@@ -155,37 +156,68 @@ async fn each_ending_is_written_once_and_in_order(store: AnyStore) {
 async fn a_revoked_family_is_written_with_its_client(store: AnyStore) {
     house(&store).await;
     let until = Timestamp::from_millis(NOW * 1000 + 1);
-    assert!(store.revoke_family("r", "c", family(7), at(5), until).await.unwrap());
+    let revoke = async |secs, until| {
+        store.revoke_family("r", "c", family(7), at(NOW - 100 + secs), until).await.unwrap()
+    };
+    assert!(revoke(0, until).await);
     let rows = log(&store).await;
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
-    assert_eq!((row.at, row.client.as_deref()), (at(5), Some("c")));
+    assert_eq!((row.at, row.client.as_deref()), (at(NOW - 100), Some("c")));
     assert_eq!(row.revocation.ended, Ended::Token(family(7)));
     assert_eq!(row.revocation.until, at(NOW + 1), "rounded up: seconds are told");
     // Again: nothing new. For longer: told again.
-    assert!(!store.revoke_family("r", "c", family(7), at(6), until).await.unwrap());
+    assert!(!revoke(1, until).await);
     assert_eq!(log(&store).await, rows);
-    store.revoke_family("r", "c", family(7), at(6), at(NOW + 9)).await.unwrap();
+    revoke(1, at(NOW + 9)).await;
     let again = log(&store).await;
     let [again] = again.as_slice() else { panic!("{again:?}") };
     assert!(again.number > row.number);
     assert_eq!(again.revocation.until, at(NOW + 9));
 }
 
+async fn a_family_is_told_as_long_as_its_access_tokens_live_and_remembered_to_its_end(
+    store: AnyStore,
+) {
+    house(&store).await;
+    let end = at(NOW + 90 * DAY);
+    let revoke = async |number| {
+        store.revoke_family("r", "c", family(number), at(NOW), end).await.unwrap();
+        let remembered = store.family("r", family(number)).await.unwrap().unwrap().expires_at;
+        assert_eq!(remembered, end, "its refresh tokens stay refused");
+        log(&store).await.last().unwrap().revocation.until
+    };
+    assert_eq!(revoke(1).await, at(SETTLED + 300));
+    change(&store, own_lifetime("a", Some(7200))).await;
+    assert_eq!(revoke(2).await, at(SETTLED + 7200));
+    change(&store, own_lifetime("a", None)).await;
+    change(&store, living(60)).await;
+    assert_eq!(revoke(3).await, at(SETTLED + 7200), "tokens of the longer lifetime are about");
+    change(&store, living(100 * DAY)).await;
+    assert_eq!(revoke(4).await, end);
+}
+
 async fn a_reused_refresh_token_is_written_with_its_client(store: AnyStore) {
     house(&store).await;
-    store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
-    store.rotate(rotation(family(1), 1, at(100))).await.unwrap();
-    assert_eq!(log(&store).await, []);
-    let reused = store.rotate(rotation(family(1), 0, at(100))).await.unwrap();
-    assert_eq!(reused, Rotated::Reused);
-    let rows = log(&store).await;
+    let reuse = async |number| {
+        for (presented, expected) in [(0, None), (1, None), (0, Some(Rotated::Reused))] {
+            let rotated = store.rotate(rotation(family(number), presented, at(100))).await.unwrap();
+            assert!(expected.is_none_or(|expected| rotated == expected), "{rotated:?}");
+        }
+        let remembered = store.family("r", family(number)).await.unwrap().unwrap().expires_at;
+        (remembered, log(&store).await)
+    };
+    let (remembered, rows) = reuse(1).await;
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!((row.at, row.client.as_deref()), (at(100), Some("c")));
     assert_eq!(row.revocation.ended, Ended::Token(family(1)));
-    // Its last access token may outlive its refresh tokens.
-    assert_eq!(row.revocation.until, at(100 + DAY));
+    // As long as access tokens live; its refresh tokens live 1000 seconds.
+    assert_eq!((row.revocation.until, remembered), (at(101 + 300), at(1100)));
     store.rotate(rotation(family(1), 0, at(101))).await.unwrap();
     assert_eq!(log(&store).await, rows);
+    // Its access tokens may outlive its refresh tokens.
+    change(&store, living(2000)).await;
+    let (remembered, rows) = reuse(2).await;
+    assert_eq!((rows[1].revocation.until, remembered), (at(101 + 2000), at(101 + 2000)));
 }
 
 async fn what_ends_nothing_writes_nothing(store: AnyStore) {
@@ -463,6 +495,20 @@ async fn a_realm_that_is_made_anew_is_not_outlived(store: AnyStore) {
     assert_eq!(log(&store).await[0].revocation.until, at(SETTLED + 7 * DAY));
     change(&store, living(60)).await;
     assert_eq!(store.outline().await.unwrap().outlived, []);
+}
+
+/// What nobody can read any more may say anything.
+#[tokio::test]
+async fn where_the_realm_is_unreadable_a_family_is_told_to_its_end() {
+    let file = InFile::new();
+    let store: AnyStore = Arc::new(file.open());
+    house(&store).await;
+    let conn = rusqlite::Connection::open(file.path()).unwrap();
+    conn.execute("UPDATE realms SET document = '{}'", []).unwrap();
+    store.revoke_family("r", "c", family(1), at(NOW), at(NOW + 90 * DAY)).await.unwrap();
+    assert_eq!(log(&store).await[0].revocation.until, at(NOW + 90 * DAY));
+    let until = until_after(&store, vec![living(60), remove_client("c")], NOW).await;
+    assert_eq!(until, at(SETTLED + DAY));
 }
 
 #[tokio::test]
