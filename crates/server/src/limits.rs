@@ -11,9 +11,11 @@ pub struct Limits {
     pub max_requests: usize,
     /// Clients held in memory; further ones are loaded from the store when they ask. Each takes some 600 bytes.
     pub max_clients: usize,
-    /// Followers of the revocation feed at once; further ones are told to come again (503). Each keeps a connection.
+    /// Followers of the revocation feed at once; further ones are told to come again (503). Each keeps a connection. Half of
+    /// the places are for those alone that are told everything.
     pub max_followers: usize,
-    /// The same for each client: several instances of a service follow as one client.
+    /// The same for each client: several instances of a service follow as one client. Of one that is not told everything, at
+    /// most 20 follow.
     pub max_followers_per_client: usize,
     /// The largest body, in bytes: a form with a large assertion fits (413).
     pub max_body: usize,

@@ -34,7 +34,7 @@ use crate::http_answer::{Body, error, unavailable};
 use crate::life::{Alive, Lives};
 use crate::limits::Limits;
 use crate::peer::Peer;
-use crate::socket::Socket;
+use crate::socket::{Socket, set_up};
 use crate::tls::{Tls, certificate, h2};
 use crate::workers::Workers;
 
@@ -177,7 +177,7 @@ struct Server {
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, alive: Alive) {
-        let _ = stream.set_nodelay(true);
+        set_up(&stream);
         let connections = self.app.metrics.connections.clone();
         connections.inc();
         let conversation = Conversation {

@@ -7,6 +7,20 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+/// How long a peer may leave unacknowledged, or take nothing of, what was sent: longer than networks are away for a moment.
+/// Without that, who has vanished without a word is there for a quarter of an hour, and keeps the place of a follower.
+#[cfg(target_os = "linux")]
+const MAX_UNTAKEN_MILLIS: u32 = 30_000;
+
+/// Has what is written sent at once, and the connection end with its peer, where the operating system can do that
+/// (RFC 5482).
+pub(crate) fn set_up(stream: &TcpStream) {
+    // Where it is refused, the connection serves as well.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, MAX_UNTAKEN_MILLIS);
+}
+
 /// A TCP stream whose end is seen before what was sent ahead of it.
 ///
 /// Under overload those who gave up have left requests behind, and nobody waits for their answers. The end is known
@@ -81,6 +95,17 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_peer_who_has_vanished_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = listener.accept().await.unwrap().0;
+        set_up(&stream);
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&stream).unwrap(), 30_000);
+        assert!(stream.nodelay().unwrap());
+    }
 
     #[tokio::test]
     async fn nothing_is_read_from_a_peer_who_has_gone() {

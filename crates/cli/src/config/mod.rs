@@ -9,8 +9,8 @@
 //! | `[server] max_connections` | connections that may be open at once | 10000 |
 //! | `[server] max_requests` | requests that may be under way at once; further ones get 503 | 4096 |
 //! | `[server] max_clients` | clients held in memory; further ones are read from the store as they ask | 150000 |
-//! | `[server] max_followers` | followers of the revocation feed at once; further ones get 503 | 1000 |
-//! | `[server] max_followers_per_client` | the same for each client | 200 |
+//! | `[server] max_followers` | followers of the revocation feed at once; further ones get 503; half of the places are for those alone that are told everything | 1000 |
+//! | `[server] max_followers_per_client` | the same for each client; 20 at most of one that is not told everything | 200 |
 //! | `[server] threads` | threads that answer requests | as many as there are cores |
 //! | `[server] password_threads` | password comparisons that may run at once | half the cores |
 //! | `[server] drain_timeout` | how long requests may still run after SIGTERM | `30s` |

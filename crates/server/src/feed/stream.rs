@@ -103,7 +103,15 @@ impl Feed {
         if self.told.borrow().ended {
             return Err(NotFollowing::Full);
         }
-        let seat = self.seats().take(&reads.realm, &reads.client).ok_or(NotFollowing::Full)?;
+        let (made_room, seat) = {
+            let mut seats = self.seats();
+            (seats.make_room(reads), seats.take(reads))
+        };
+        if made_room {
+            // Whoever has lost a place is to see it.
+            self.told.send_modify(|_| {});
+        }
+        let seat = seat.ok_or(NotFollowing::Full)?;
         self.count();
         Ok(Place { feed: Arc::clone(self), seat })
     }

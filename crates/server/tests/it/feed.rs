@@ -503,6 +503,106 @@ async fn no_more_follow_than_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_of_the_places_are_for_those_that_are_told_everything() {
+    let limits = Limits { max_followers: 7, ..Limits::default() };
+    let house = House::limited(limits, clients()).await;
+    house.keep_up();
+    let mut others = Vec::new();
+    for id in ["other", "billing", "other"] {
+        others.push(house.follow(id, None).await);
+    }
+    for id in ["other", "billing"] {
+        assert_eq!(house.try_follow(id, None).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let mut verifiers = Vec::new();
+    for _ in 0..4 {
+        verifiers.push(house.follow("api", None).await);
+    }
+    assert_eq!(house.try_follow("api", None).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    // What others leave is theirs as well.
+    others.pop();
+    verifiers.push(house.follow("api", None).await);
+    assert_eq!(house.try_follow("other", None).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    verifiers.pop();
+    others.push(house.follow("other", None).await);
+    drop((others, verifiers));
+    assert_eq!(house.metric("feed_followers").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_not_told_everything_has_few_places() {
+    for (limit, of_other, of_api) in [(200, 20, 30), (5, 5, 5)] {
+        let limits = Limits { max_followers_per_client: limit, ..Limits::default() };
+        let house = House::limited(limits, clients()).await;
+        house.keep_up();
+        for (id, expected) in [("other", of_other), ("api", of_api)] {
+            let mut followers = Vec::new();
+            while followers.len() < 30 {
+                let answer = house.try_follow(id, None).await;
+                if answer.status() != StatusCode::OK {
+                    break;
+                }
+                followers.push(answer);
+            }
+            assert_eq!(followers.len(), expected, "{id} of {limit}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_realm_does_not_keep_another_out() {
+    let limits = Limits { max_followers: 6, ..Limits::default() };
+    let mut second = Realm { name: "s".into(), ..realm() };
+    second.issuer = "https://auth.example/s".parse().unwrap();
+    let mut changes = clients();
+    changes.push(Change::PutRealm(second));
+    for change in clients() {
+        match change {
+            Change::PutClient(client) => {
+                changes.push(Change::PutClient(Client { realm: "s".into(), ..client }));
+            }
+            Change::PutCredential { client, credential, .. } => {
+                let realm = "s".into();
+                changes.push(Change::PutCredential { realm, client, credential });
+            }
+            _ => {}
+        }
+    }
+    let house = House::limited(limits, changes).await;
+    house.keep_up();
+    let of_second = async |id: &str| {
+        let request = Request::get("/s/revocations").header("authorization", basic(&pair(id)));
+        house.ask(request, "").await
+    };
+    let mut first = Vec::new();
+    for _ in 0..6 {
+        let mut follower = house.follow("api", None).await;
+        follower.all().await;
+        first.push(follower);
+    }
+    let mut second = Vec::new();
+    for _ in 0..3 {
+        // The newest of the other realm makes room, at once.
+        let mut newest = first.pop().unwrap();
+        let newest = tokio::spawn(async move { newest.rest().await });
+        tokio::task::yield_now().await;
+        let before = Instant::now();
+        second.push(Follower::of(of_second("api").await));
+        assert_eq!(newest.await.unwrap(), []);
+        assert_eq!(Instant::now(), before);
+    }
+    let full = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(of_second("api").await.status(), full);
+    assert_eq!(house.try_follow("api", None).await.status(), full);
+    // Who is told less takes nothing from those.
+    assert_eq!(of_second("other").await.status(), full);
+    for follower in first.iter_mut().chain(&mut second) {
+        follower.all().await;
+    }
+    assert_eq!(house.metric("feed_followers").await, 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_listen_loses_the_place_and_others_notice_nothing() {
     let limits = Limits { max_followers: 2, ..Limits::default() };
     let house = House::limited(limits, clients()).await;
